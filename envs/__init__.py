@@ -1,0 +1,1 @@
+"""Importing this package registers every environment id with Gymnasium."""

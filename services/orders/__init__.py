@@ -1,0 +1,1 @@
+"""Order fulfilment of an online retailer."""
