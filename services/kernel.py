@@ -47,7 +47,7 @@ class Conflict(WorkgymError):
     """The thing changed since it was read, or an idempotency key came back with another request."""
 
 
-class BadInput(WorkgymError):
+class BadInput(WorkgymError, ValueError):
     """The caller's data is wrong; the text says what was expected, what was found and the way out."""
 
 

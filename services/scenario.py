@@ -28,7 +28,7 @@ _MUL2 = np.uint64(0x94D049BB133111EB)
 _S30, _S27, _S31, _S32 = np.uint64(30), np.uint64(27), np.uint64(31), np.uint64(32)
 
 
-@njit(cache=True, inline="always")  # type: ignore[untyped-decorator]  # numba ships no types
+@njit(cache=True, inline="always")
 def mix(z: np.uint64) -> np.uint64:
     """Scramble 64 bits (splitmix64's finaliser)."""
     z = (z ^ (z >> _S30)) * _MUL1
@@ -36,21 +36,19 @@ def mix(z: np.uint64) -> np.uint64:
     return z ^ (z >> _S31)
 
 
-@njit(cache=True, inline="always")  # type: ignore[untyped-decorator]  # numba ships no types
+@njit(cache=True, inline="always")
 def draw(key: np.uint64, source: int, time: int, entity: int) -> np.uint64:
     """64 fresh random bits for one happening of one episode."""
-    return mix(
-        key + np.uint64(source) * _GOLDEN + np.uint64(time) * _TIME + np.uint64(entity) * _ENTITY
-    )
+    return mix(key + np.uint64(source) * _GOLDEN + np.uint64(time) * _TIME + np.uint64(entity) * _ENTITY)
 
 
-@njit(cache=True, inline="always")  # type: ignore[untyped-decorator]  # numba ships no types
+@njit(cache=True, inline="always")
 def below(bits: np.uint64, n: int) -> int:
     """A number in [0, n) from the low 32 bits of `bits` (multiply-shift; bias under n / 2**32)."""
     return np.int64(((bits & np.uint64(0xFFFFFFFF)) * np.uint64(n)) >> _S32)
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]  # numba ships no types
+@njit(cache=True)
 def episode_key(salt: np.uint64, seed: int, episode: int) -> np.uint64:
     """The key of episode number `episode` of a lane seeded with `seed`."""
     return mix(mix(salt + np.uint64(seed) * _GOLDEN) + np.uint64(episode) * _TIME)

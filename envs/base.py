@@ -1,0 +1,447 @@
+"""The contract between an environment and whatever holds its state.
+
+A `Task` says what is observed, what may be done, what is earned and when an episode counts as
+handled. A `Backend` holds N lanes of state (arrays of a twin, worlds of a live service) and advances
+them. `Env` is one lane of a backend, `VectorEnv` all of them; both know nothing of the business.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, NamedTuple, Protocol
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.vector import AutoresetMode
+from numpy.typing import NDArray
+
+from workgym.services.kernel import BadInput, did_you_mean
+from workgym.services.scenario import SPLITS, split_salt
+
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+Floats = NDArray[np.float32]
+
+ACT, BEGIN, REST = 0, 1, 2  # what a lane does in one advance
+_OPTIONS = ("family", "reset_mask")
+
+
+class Episodes(NamedTuple):
+    """Which episode each of N lanes plays."""
+
+    salt: np.uint64  # keeps splits apart
+    seed: Ints  # (N,)
+    number: Ints  # (N,) how many episodes the lane has played since it was seeded
+    family: Ints  # (N,) index of the family, -1 to draw one from the episode's key
+
+
+class Board(NamedTuple):
+    """What N lanes show after an advance; arrays are fresh at every call."""
+
+    obs: Floats  # (N, features)
+    mask: Bools  # (N, actions) legal actions
+    terms: Ints  # (terms, N) cents of each reward term, earned by this advance
+    ended: Bools  # (N,) the episode reached its end
+    refusal: Ints  # (N,) code of the reason why the action was refused, 0 when it was not
+    violations: Ints  # (N,) constraint cost of this advance
+
+
+class Backend(Protocol):
+    """N lanes of a service's state."""
+
+    lanes: int
+
+    def advance(self, mode: NDArray[np.int8], actions: Ints, episodes: Episodes) -> Board:
+        """Let each lane act (ACT), begin an episode (BEGIN) or stand still (REST)."""
+
+    def state_bytes(self, lane: int) -> bytes:
+        """The lane's canonical state."""
+
+    def load_state(self, lane: int, data: bytes) -> Board:
+        """Put a canonical state into a lane; what all lanes show afterwards."""
+
+    def facts(self, lane: int) -> dict[str, int]:
+        """The lane's counters: `day`, `family`, `cases`, `obligations`, `violations`."""
+
+    def render(self, lane: int) -> str:
+        """The lane as a page of text."""
+
+    def close(self) -> None:
+        """Give back what the backend holds."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is asked of a policy in a service.
+
+    Attributes:
+        env_id: Gymnasium id.
+        observation_space: finite box.
+        action_space: discrete.
+        action_names: one per action.
+        terms: names of the reward terms, in the order of `Board.terms`.
+        reasons: texts of refusal codes; code 0 is unused.
+        families: names of the business situations.
+        reward_scale: factor that brings a typical reward to about one; learners apply it.
+        tolerance: cents a case; an episode is handled when its profit is at most this far below that
+            of the department's reference rule on the same scenario.
+        reference: name of that rule in `workgym.agents.baselines`.
+        version: dynamics, reward and layout; part of every lineage.
+    """
+
+    env_id: str
+    observation_space: gym.spaces.Box
+    action_space: gym.spaces.Discrete
+    action_names: tuple[str, ...]
+    terms: tuple[str, ...]
+    reasons: tuple[str, ...]
+    families: tuple[str, ...]
+    reward_scale: float
+    tolerance: int
+    reference: str
+    version: str
+
+    def family_index(self, name: str) -> int:
+        """Position of a family.
+
+        Raises:
+            BadInput: there is no such family.
+        """
+        if name not in self.families:
+            raise BadInput(did_you_mean("family", name, list(self.families)))
+        return self.families.index(name)
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One lane, whole: restore it and the future repeats itself.
+
+    Attributes:
+        env_id: the env that it was taken from.
+        seed: seed of the lane.
+        number: episodes played since the lane was seeded.
+        elapsed: steps taken in this episode.
+        state: canonical state of the business.
+    """
+
+    env_id: str
+    seed: int
+    number: int
+    elapsed: int
+    state: bytes = field(repr=False)
+
+    @property
+    def hash(self) -> str:
+        """Content hash."""
+        head = json.dumps([self.env_id, self.seed, self.number, self.elapsed]).encode()
+        return hashlib.sha256(head + self.state).hexdigest()
+
+
+class _Lanes:
+    """Bookkeeping that one env and a vector of lanes share: seeds, families, time limits, infos."""
+
+    def __init__(self, task: Task, backend: Backend, split: str, family: str | None, limit: int | None) -> None:
+        if split not in SPLITS:
+            raise BadInput(did_you_mean("split", split, list(SPLITS)))
+        self.task = task
+        self.backend = backend
+        self.limit = np.iinfo(np.int64).max if limit is None else limit
+        self.fixed_family = -1 if family is None else task.family_index(family)
+        n = backend.lanes
+        self.episodes = Episodes(
+            salt=split_salt(task.env_id, split),
+            seed=np.zeros(n, dtype=np.int64),
+            number=np.full(n, -1, dtype=np.int64),
+            family=np.full(n, self.fixed_family, dtype=np.int64),
+        )
+        self.elapsed = np.zeros(n, dtype=np.int64)
+        self.everywhere = np.ones(n, dtype=np.bool_)
+
+    def seed(self, seeds: Sequence[int | None], begin: Bools) -> None:
+        """Seed the lanes that got a number; lanes that begin without one go on to their next episode."""
+        for lane, seed in enumerate(seeds):
+            if seed is not None:
+                self.episodes.seed[lane] = seed
+                self.episodes.number[lane] = -1
+        self.episodes.number[begin] += 1
+
+    def choose(self, family: str | Sequence[str | None] | None, begin: Bools) -> None:
+        """Fix the families of the lanes that begin; None falls back to the constructor's."""
+        names = [family] * len(begin) if family is None or isinstance(family, str) else list(family)
+        if len(names) != len(begin):
+            raise BadInput(f"expected one family or {len(begin)} of them, found {len(names)}")
+        for lane in np.flatnonzero(begin):
+            name = names[lane]
+            self.episodes.family[lane] = self.fixed_family if name is None else self.task.family_index(name)
+
+    def begin(self, which: Bools) -> Board:
+        self.elapsed[which] = 0
+        mode = np.where(which, BEGIN, REST).astype(np.int8)
+        return self.backend.advance(mode, np.zeros(len(which), dtype=np.int64), self.episodes)
+
+    def snapshot(self, lane: int) -> Snapshot:
+        return Snapshot(
+            self.task.env_id,
+            int(self.episodes.seed[lane]),
+            int(self.episodes.number[lane]),
+            int(self.elapsed[lane]),
+            self.backend.state_bytes(lane),
+        )
+
+    def restore(self, lane: int, snapshot: Snapshot) -> Board:
+        if snapshot.env_id != self.task.env_id:
+            raise BadInput(f"expected a snapshot of {self.task.env_id}, found one of {snapshot.env_id}")
+        board = self.backend.load_state(lane, snapshot.state)
+        self.episodes.seed[lane], self.episodes.number[lane] = snapshot.seed, snapshot.number
+        self.elapsed[lane] = snapshot.elapsed
+        return board
+
+
+def _check_options(options: Mapping[str, Any] | None) -> dict[str, Any]:
+    given = dict(options or {})
+    for name in given:
+        if name not in _OPTIONS:
+            raise BadInput(did_you_mean("reset option", name, list(_OPTIONS)))
+    return given
+
+
+class Env(gym.Env[Floats, np.int64]):
+    """One world of a service as a Gymnasium environment.
+
+    Subclasses name a task and build a backend; see `workgym.envs.orders`.
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["ansi"], "render_fps": 4}
+
+    def __init__(
+        self,
+        task: Task,
+        backend: Backend,
+        split: str = "train",
+        family: str | None = None,
+        render_mode: str | None = None,
+    ) -> None:
+        if render_mode not in (None, "ansi"):
+            raise BadInput(f"expected render_mode None or 'ansi', found {render_mode!r}")
+        self.task = task
+        self.backend = backend
+        self.render_mode = render_mode
+        self.observation_space = task.observation_space
+        self.action_space = task.action_space
+        self._lanes = _Lanes(task, backend, split, family, None)
+        self._board: Board | None = None
+        self._over = False
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Floats, dict[str, Any]]:
+        """Begin an episode.
+
+        Args:
+            seed: names the episode; without one the next episode of the current seed begins.
+            options: `family` fixes the business situation of this episode.
+        """
+        super().reset(seed=seed)
+        given = _check_options(options)
+        begin = self._lanes.everywhere
+        if seed is None and self._lanes.episodes.number[0] < 0:
+            seed = int(self.np_random.integers(2**31))
+        self._lanes.choose(given.get("family"), begin)
+        self._lanes.seed([seed], begin)
+        self._over = False
+        return self._show(self._lanes.begin(begin))
+
+    def step(self, action: np.int64 | int) -> tuple[Floats, float, bool, bool, dict[str, Any]]:
+        """Take one decision. A refused one changes nothing and says why in `info["refused"]`."""
+        if self._board is None:
+            raise gym.error.ResetNeeded("call reset() before step()")
+        actions = np.array([int(action)], dtype=np.int64)
+        board = self.backend.advance(np.zeros(1, dtype=np.int8), actions, self._lanes.episodes)
+        self._lanes.elapsed += 1
+        obs, info = self._show(board)
+        reward = float(board.terms.sum())
+        self._over = bool(board.ended[0])
+        return obs, reward, self._over, False, info
+
+    def _show(self, board: Board) -> tuple[Floats, dict[str, Any]]:
+        self._board = board
+        info: dict[str, Any] = {
+            "action_mask": board.mask[0],
+            "reward_terms": dict(zip(self.task.terms, board.terms[:, 0].tolist(), strict=True)),
+            "constraint_cost": float(board.violations[0]),
+        }
+        if board.refusal[0]:
+            info["refused"] = self.task.reasons[board.refusal[0]]
+        return board.obs[0], info
+
+    def action_masks(self) -> Bools:
+        """(actions,) which actions are legal now; the name that sb3-contrib looks for."""
+        if self._board is None:
+            raise gym.error.ResetNeeded("call reset() before action_masks()")
+        return self._board.mask[0]
+
+    def facts(self) -> dict[str, int]:
+        """Counters of the running episode: `day`, `family`, `cases`, `obligations`, `violations`."""
+        return self.backend.facts(0)
+
+    def snapshot(self) -> Snapshot:
+        """This moment, whole. A TimeLimit wrapper's counter is not part of it."""
+        return self._lanes.snapshot(0)
+
+    def restore(self, snapshot: Snapshot) -> tuple[Floats, dict[str, Any]]:
+        """Go to that moment; what `reset` or `step` showed then, with empty reward terms."""
+        return self._show(self._lanes.restore(0, snapshot))
+
+    def state_hash(self) -> str:
+        """Content hash of the business state; equal on every backend."""
+        return hashlib.sha256(self.backend.state_bytes(0)).hexdigest()
+
+    def render(self) -> str | None:  # type: ignore[override]  # Gymnasium's union is wider
+        """The order desk as text in mode `ansi`, else None."""
+        return self.backend.render(0) if self.render_mode == "ansi" else None
+
+    def close(self) -> None:
+        """Give back what the backend holds."""
+        self.backend.close()
+
+
+class VectorEnv(gym.vector.VectorEnv[Floats, Ints, Ints]):
+    """N worlds of a service, advanced together; lane i with seed s is the single env with seed s + i."""
+
+    def __init__(
+        self,
+        task: Task,
+        backend: Backend,
+        split: str = "train",
+        family: str | None = None,
+        max_episode_steps: int | None = None,
+        autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
+    ) -> None:
+        self.task = task
+        self.backend = backend
+        self.num_envs = backend.lanes
+        self.autoreset_mode = AutoresetMode(autoreset_mode)
+        self.metadata = {"render_modes": ["ansi"], "autoreset_mode": self.autoreset_mode}
+        self.render_mode = None
+        self.single_observation_space = task.observation_space
+        self.single_action_space = task.action_space
+        self.observation_space = gym.vector.utils.batch_space(task.observation_space, self.num_envs)
+        self.action_space = gym.vector.utils.batch_space(task.action_space, self.num_envs)
+        self._lanes = _Lanes(task, backend, split, family, max_episode_steps)
+        self._done = np.zeros(self.num_envs, dtype=np.bool_)
+        self._mask: Bools = np.ones((self.num_envs, int(task.action_space.n)), dtype=np.bool_)
+
+    def reset(
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Floats, dict[str, Any]]:
+        """Begin an episode in every lane, or in those that `options["reset_mask"]` names.
+
+        Args:
+            seed: one number s (lane i gets s + i) or one per lane.
+            options: `family`, a name or one per lane; `reset_mask`, (N,) bool.
+        """
+        given = _check_options(options)
+        begin = np.asarray(given.get("reset_mask", self._lanes.everywhere), dtype=np.bool_)
+        if begin.shape != (self.num_envs,):
+            raise BadInput(f"expected a reset_mask of shape ({self.num_envs},), found {begin.shape}")
+        super().reset(seed=seed if isinstance(seed, int) else None)
+        self._lanes.choose(given.get("family"), begin)
+        self._lanes.seed(self._seeds(seed, begin), begin)
+        self._done[begin] = False
+        board = self._lanes.begin(begin)
+        return board.obs, self._info(board)
+
+    def _seeds(self, seed: int | Sequence[int | None] | None, begin: Bools) -> list[int | None]:
+        if isinstance(seed, (int, np.integer)):
+            return [int(seed) + lane if begin[lane] else None for lane in range(self.num_envs)]
+        if seed is not None:
+            if len(seed) != self.num_envs:
+                raise BadInput(f"expected {self.num_envs} seeds, found {len(seed)}")
+            return [one if begin[lane] else None for lane, one in enumerate(seed)]
+        fresh = begin & (self._lanes.episodes.number < 0)
+        drawn = self.np_random.integers(2**31, size=self.num_envs) if fresh.any() else fresh
+        return [int(drawn[lane]) if fresh[lane] else None for lane in range(self.num_envs)]
+
+    def step(self, actions: Ints) -> tuple[Floats, NDArray[np.float64], Bools, Bools, dict[str, Any]]:  # type: ignore[override]  # Gymnasium types rewards as its ArrayType
+        """Take one decision in every lane."""
+        lanes, done = self._lanes, self._done
+        begins = self.autoreset_mode is AutoresetMode.NEXT_STEP
+        if begins:
+            mode = done.view(np.int8)  # a finished lane begins (BEGIN == 1) instead of acting
+            lanes.episodes.number[done] += 1
+        else:
+            mode = done.astype(np.int8) * np.int8(REST)
+        board = self.backend.advance(mode, np.asarray(actions, dtype=np.int64), lanes.episodes)
+        lanes.elapsed += 1
+        lanes.elapsed[done] = 0
+        ended = board.ended & ~done
+        truncated = (lanes.elapsed >= lanes.limit) & ~ended & ~done
+        rewards = board.terms.sum(axis=0, dtype=np.float64)
+        self._done = ended | truncated if begins else done | ended | truncated
+        info = self._info(board)
+        if self.autoreset_mode is AutoresetMode.SAME_STEP and self._done.any():
+            return self._same_step(board, rewards, ended, truncated, info)
+        return board.obs, rewards, ended, truncated, info
+
+    def _same_step(
+        self, board: Board, rewards: NDArray[np.float64], ended: Bools, truncated: Bools, info: dict[str, Any]
+    ) -> tuple[Floats, NDArray[np.float64], Bools, Bools, dict[str, Any]]:
+        done = self._done
+        self._done = np.zeros_like(done)
+        self._lanes.episodes.number[done] += 1
+        fresh = self._lanes.begin(done)
+        begun = self._info(fresh)
+        begun["final_obs"], begun["_final_obs"] = board.obs, done
+        begun["final_info"], begun["_final_info"] = info, done
+        return fresh.obs, rewards, ended, truncated, begun
+
+    def _info(self, board: Board) -> dict[str, Any]:
+        self._mask = board.mask
+        everywhere = self._lanes.everywhere
+        terms: dict[str, Any] = {}
+        for name, cents in zip(self.task.terms, board.terms, strict=True):
+            terms[name] = cents
+            terms[f"_{name}"] = everywhere
+        info: dict[str, Any] = {
+            "action_mask": board.mask,
+            "_action_mask": everywhere,
+            "reward_terms": terms,
+            "_reward_terms": everywhere,
+            "constraint_cost": board.violations.astype(np.float64),
+            "_constraint_cost": everywhere,
+        }
+        refused = board.refusal != 0
+        if refused.any():
+            texts = [self.task.reasons[code] if code else None for code in board.refusal]
+            info["refused"], info["_refused"] = np.array(texts, dtype=object), refused
+        return info
+
+    def action_masks(self) -> Bools:
+        """(N, actions) which actions are legal now."""
+        return self._mask
+
+    def facts(self, lane: int) -> dict[str, int]:
+        """Counters of a lane's episode: `day`, `family`, `cases`, `obligations`, `violations`."""
+        return self.backend.facts(lane)
+
+    def snapshot(self, lane: int) -> Snapshot:
+        """One lane at this moment, whole."""
+        return self._lanes.snapshot(lane)
+
+    def restore(self, lane: int, snapshot: Snapshot) -> Floats:
+        """Put a lane into that moment; the observations of all lanes."""
+        board = self._lanes.restore(lane, snapshot)
+        self._done[lane] = False
+        self._mask = board.mask
+        return board.obs
+
+    def state_hash(self, lane: int) -> str:
+        """Content hash of a lane's business state."""
+        return hashlib.sha256(self.backend.state_bytes(lane)).hexdigest()
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """Give back what the backend holds."""
+        self.backend.close()
