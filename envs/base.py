@@ -212,6 +212,9 @@ class Env(gym.Env[Floats, np.int64]):
     """One world of a service as a Gymnasium environment.
 
     Subclasses name a task and build a backend; see `workgym.envs.orders`.
+
+    Attributes:
+        arguments: keyword arguments that make an equal env, but the render mode.
     """
 
     metadata: ClassVar[dict[str, Any]] = {"render_modes": ["ansi"], "render_fps": 4}
@@ -223,12 +226,14 @@ class Env(gym.Env[Floats, np.int64]):
         split: str = "train",
         family: str | None = None,
         render_mode: str | None = None,
+        arguments: dict[str, Any] | None = None,
     ) -> None:
         if render_mode not in (None, "ansi"):
             raise BadInput(f"expected render_mode None or 'ansi', found {render_mode!r}")
         self.task = task
         self.backend = backend
         self.render_mode = render_mode
+        self.arguments = arguments or {}
         self.observation_space = task.observation_space
         self.action_space = task.action_space
         self._lanes = _Lanes(task, backend, split, family, None)
@@ -303,9 +308,21 @@ class Env(gym.Env[Floats, np.int64]):
         """The order desk as text in mode `ansi`, else None."""
         return self.backend.render(0) if self.render_mode == "ansi" else None
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle as constructor arguments and a snapshot: connections do not travel."""
+        here = self.snapshot() if self._board is not None else None
+        return _rebuild, (type(self), self.arguments, self.render_mode, here)
+
     def close(self) -> None:
         """Give back what the backend holds."""
         self.backend.close()
+
+
+def _rebuild(kind: type[Env], arguments: dict[str, Any], render_mode: str | None, here: Snapshot | None) -> Env:
+    env = kind(**arguments, render_mode=render_mode)  # type: ignore[call-arg]  # subclasses take their own arguments
+    if here is not None:
+        env.restore(here)
+    return env
 
 
 class VectorEnv(gym.vector.VectorEnv[Floats, Ints, Ints]):
@@ -393,6 +410,11 @@ class VectorEnv(gym.vector.VectorEnv[Floats, Ints, Ints]):
         self._done = np.zeros_like(done)
         self._lanes.episodes.number[done] += 1
         fresh = self._lanes.begin(done)
+        fresh = fresh._replace(  # lanes that did not begin keep what their step showed
+            terms=np.where(done, fresh.terms, board.terms),
+            violations=np.where(done, fresh.violations, board.violations),
+            refusal=np.where(done, fresh.refusal, board.refusal),
+        )
         begun = self._info(fresh)
         begun["final_obs"], begun["_final_obs"] = board.obs, done
         begun["final_info"], begun["_final_info"] = info, done

@@ -350,9 +350,7 @@ class OrdersEnv(base.Env):
         orders_per_day: float | None = None,
         render_mode: str | None = None,
     ) -> None:
-        setup = setup_for(split, history, days, orders_per_day)
-        super().__init__(task(), make_backend(backend, setup, 1), split, family, render_mode)
-        self._arguments = {
+        arguments = {
             "backend": backend,
             "split": split,
             "family": family,
@@ -360,10 +358,12 @@ class OrdersEnv(base.Env):
             "days": days,
             "orders_per_day": orders_per_day,
         }
+        setup = setup_for(split, history, days, orders_per_day)
+        super().__init__(task(), make_backend(backend, setup, 1), split, family, render_mode, arguments)
 
     def fork(self, n: int) -> OrdersVectorEnv:
         """N independent copies of this moment, as lanes of a vector env in autoreset mode DISABLED."""
-        copies = OrdersVectorEnv(n, autoreset_mode=AutoresetMode.DISABLED, **self._arguments)  # type: ignore[arg-type]  # a dict loses its types
+        copies = OrdersVectorEnv(n, autoreset_mode=AutoresetMode.DISABLED, **self.arguments)
         copies.reset(seed=0)
         here = self.snapshot()
         for lane in range(n):

@@ -102,7 +102,9 @@ def _as_array(values: list[int]) -> Ints:
 
 def _plain(card: Scorecard) -> dict[str, Any]:
     fields = dict(vars(card))
-    return {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in fields.items()}
+    return {
+        name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in fields.items()
+    }
 
 
 @dataclass(frozen=True)

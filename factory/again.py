@@ -1,0 +1,64 @@
+"""Gate and evaluate versions that are already registered."""
+
+from __future__ import annotations
+
+from workgym.factory.entries import ModelVersion
+from workgym.factory.evaluate import evaluate, gate_suite
+from workgym.factory.records import Scorecard, Verdict
+from workgym.factory.registry import Registry
+from workgym.factory.run import (
+    card_of,
+    judge_against,
+    opponent_of,
+    pipeline_of,
+    policy_of,
+    rule_cards,
+    suite_of,
+)
+from workgym.services.kernel import BadInput, NotFound, did_you_mean
+
+
+def gate_again(registry: Registry, model: str, number: int) -> list[Verdict]:
+    """Judge a version against whoever serves now, by its own pipeline's gates, and record it.
+
+    The version counts as one of as many candidates as its run trained: asking again does not make
+    it luckier.
+    """
+    version = registry.version(model, number)
+    pipeline = pipeline_of(registry, version)
+    suite = suite_of(pipeline)
+    policy_of(registry, version.artifact_digest)
+    opponent = opponent_of(pipeline, registry, suite, rule_cards(pipeline, suite))
+    card = card_of(registry, version, pipeline, suite)
+    tried = max(len(registry.trainings(version.run_id)), 1)
+    verdicts = judge_against(pipeline, card, opponent, tried)
+    registry.record_verdicts(
+        version, verdicts, generation=opponent.generation, alias=pipeline.promotion.alias
+    )
+    return verdicts
+
+
+def evaluate_again(
+    registry: Registry, model: str, number: int | None, split: str, per_family: int, backend: str
+) -> list[Scorecard]:
+    """Scorecards of a version and of the department's rules on a suite of any split."""
+    if split not in ("gate", "audit"):
+        raise BadInput(did_you_mean("split", split, ["gate", "audit"]))
+    version = _named_or_serving(registry, model, number)
+    pipeline = pipeline_of(registry, version)
+    kwargs = pipeline.env_kwargs
+    suite = gate_suite(pipeline.env, kwargs, split, per_family)
+    card = evaluate(policy_of(registry, version.artifact_digest), suite, kwargs, backend)
+    return [card, *rule_cards(pipeline, suite)]
+
+
+def _named_or_serving(registry: Registry, model: str, number: int | None) -> ModelVersion:
+    if number is not None:
+        return registry.version(model, number)
+    registry.list_versions(model)  # an unknown model is named as such
+    champion = registry.champion(model)
+    if champion is None:
+        raise NotFound(f"{model} has no champion yet; name a version, `factory show {model}` lists them")
+    return champion
+
+

@@ -1,0 +1,118 @@
+"""The pipeline: one TOML file that says what is trained, judged and promoted."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from workgym.services.kernel import BadInput, NotFound, did_you_mean
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SuiteSpec(_Part):
+    """What candidates are judged on."""
+
+    split: Literal["gate", "audit"] = "gate"
+    per_family: int = Field(default=64, ge=1, le=10_000, description="scenarios of each family")
+
+
+class TrainingSpec(_Part):
+    """What all variants share; a variant's own `recipe` wins over `recipe`."""
+
+    seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
+    recipe: dict[str, Any] = Field(default_factory=dict, description="fields of agents.training.Recipe")
+
+
+class VariantSpec(_Part):
+    """One kind of candidate: an algorithm with hyper-parameters, for a stated purpose."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    purpose: str = ""
+    preset: str | None = None
+    seeds: tuple[int, ...] | None = Field(default=None, min_length=1)
+    recipe: dict[str, Any] = Field(default_factory=dict)
+
+
+class PromotionSpec(_Part):
+    """Where the winner goes."""
+
+    alias: str = Field(default="champion", pattern=r"^[a-z][a-z0-9-]*$")
+
+
+class Pipeline(_Part):
+    """From an environment to a champion.
+
+    Attributes:
+        name: the model's name in the registry.
+        env: Gymnasium id.
+        env_kwargs: how the env is made; part of every lineage.
+        suite: what candidates are judged on.
+        training: what variants share.
+        variants: what is tried.
+        gates: options of each gate, by its name; a candidate must pass all of them.
+        promotion: where the winner goes.
+    """
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    env: str
+    description: str = ""
+    env_kwargs: dict[str, Any] = Field(default_factory=dict)
+    suite: SuiteSpec = SuiteSpec()
+    training: TrainingSpec = TrainingSpec()
+    variants: tuple[VariantSpec, ...] = Field(min_length=1)
+    gates: dict[str, dict[str, Any]] = Field(min_length=1)
+    promotion: PromotionSpec = PromotionSpec()
+
+    @model_validator(mode="after")
+    def _names_are_unique(self) -> Pipeline:
+        names = [variant.name for variant in self.variants]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise ValueError(f"variant names must differ, found {', '.join(sorted(twice))} twice")
+        return self
+
+    def digest(self) -> str:
+        """Content hash of the specification."""
+        return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
+
+
+def read_pipeline(path: Path) -> Pipeline:
+    """Read a pipeline file.
+
+    Raises:
+        NotFound: there is no such file.
+        BadInput: it is no TOML or no pipeline; the text names the line or the field.
+    """
+    if not path.is_file():
+        raise NotFound(f"no pipeline file at {path}; pipelines/orders.toml in the repository is an example")
+    try:
+        return Pipeline.model_validate(tomllib.loads(path.read_text()))
+    except tomllib.TOMLDecodeError as error:
+        raise BadInput(f"expected TOML in {path}, found a mistake: {error}") from error
+    except ValidationError as error:
+        raise BadInput(f"{path} is no pipeline:\n" + "\n".join(_explain(one) for one in error.errors())) from error
+
+
+def _explain(error: Any) -> str:
+    where = ".".join(str(part) for part in error["loc"]) or "the file"
+    if error["type"] != "extra_forbidden":
+        return f"  {where}: {error['msg']}, found {error['input']!r:.80}"
+    owner = _owner(error["loc"])
+    return f"  {where}: {did_you_mean('field', str(error['loc'][-1]), sorted(owner.model_fields))}"
+
+
+def _owner(loc: tuple[str | int, ...]) -> type[BaseModel]:
+    parts: dict[str, type[BaseModel]] = {
+        "suite": SuiteSpec,
+        "training": TrainingSpec,
+        "variants": VariantSpec,
+        "promotion": PromotionSpec,
+    }
+    return parts.get(str(loc[0]), Pipeline) if len(loc) > 1 else Pipeline

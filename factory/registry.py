@@ -1,0 +1,303 @@
+"""Who serves: the registry's aliases, moved by promotion and rollback, one line of history each.
+
+Opened with `open_registry()`, which finds the workspace: `WORKGYM_HOME`, or `.workgym` here.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+
+from sqlalchemy import URL, func, select, update
+from sqlalchemy.orm import Session
+
+from workgym.factory.artifacts import ArtifactStore
+from workgym.factory.entries import Alias, HistoryLine, Kind, ModelSummary, ModelVersion, entry
+from workgym.factory.records import Outcome
+from workgym.factory.runs import Clock, utc_now
+from workgym.factory.tables import AliasRow, HistoryRow, ModelVersionRow
+from workgym.factory.versions import (
+    VersionBook,
+    generation_of,
+    latest_verdicts,
+    no_model,
+    require_name,
+    version_row,
+)
+from workgym.services.kernel import BadInput, Conflict, NotFound, Refused
+
+
+class Stale(Refused):
+    """The verdicts compare with a champion that no longer serves; gate the version again."""
+
+
+class Registry(VersionBook):
+    """All that the factory remembers; the only writer of who serves."""
+
+    def __enter__(self) -> Registry:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def promote(
+        self,
+        name: str,
+        version: int,
+        alias: str = "champion",
+        *,
+        expected_generation: int,
+        actor: str,
+        reason: str,
+    ) -> HistoryLine:
+        """Let a version serve, if it earned it against whom it replaces.
+
+        Args:
+            name: the model.
+            version: who is to serve.
+            alias: what it serves as.
+            expected_generation: the alias's generation that the decision was made on.
+            actor: who decides.
+            reason: one sentence, shown as is.
+
+        Raises:
+            Conflict: the alias moved since.
+            Stale: a required verdict compares with an earlier champion.
+            Refused: a required verdict is missing or no pass, or the version serves already.
+            Tampered: the policy's bytes are not the registered ones.
+        """
+        _require_said(actor, reason)
+        require_name("alias", alias)
+        self.artifacts.verify(self.version(name, version).artifact_digest)
+        with self._database.write() as session:
+            generation = generation_of(session, name, alias)
+            _require_generation(name, alias, generation, expected_generation)
+            row = version_row(session, name, version)
+            _require_other(session, row, alias)
+            _require_earned(session, row, alias, generation)
+            return self._move(session, row, alias, Kind.PROMOTE, actor, reason)
+
+    def rollback(
+        self,
+        name: str,
+        alias: str = "champion",
+        *,
+        to: int | None = None,
+        actor: str,
+        reason: str,
+        expected_generation: int | None = None,
+    ) -> HistoryLine:
+        """Let a version serve again that served before; no gate is asked.
+
+        Args:
+            name: the model.
+            alias: what it serves as.
+            to: any version that has served as `alias`; by default the one before the present, so
+                that rolling back twice goes back two champions.
+            actor: who decides.
+            reason: one sentence, shown as is.
+            expected_generation: where given, the alias must still be there.
+
+        Raises:
+            Refused: no such version served before.
+            Tampered: its bytes are not the registered ones; `to` may name another.
+            Conflict: the alias moved since.
+        """
+        _require_said(actor, reason)
+        with self._database.write() as session:
+            generation = generation_of(session, name, alias)
+            if expected_generation is not None:
+                _require_generation(name, alias, generation, expected_generation)
+            lines = _lines(session, name, alias)
+            row = version_row(session, name, _rollback_target(name, alias, lines, to))
+            self.artifacts.verify(row.artifact_digest)
+            return self._move(session, row, alias, Kind.ROLLBACK, actor, reason)
+
+    def champion(self, name: str, alias: str = "champion") -> ModelVersion | None:
+        """The version that serves, or None before the first promotion."""
+        with self._database.read() as session:
+            row = session.get(AliasRow, (name, alias))
+            return entry(ModelVersion, version_row(session, name, row.version)) if row else None
+
+    def alias(self, name: str, alias: str = "champion") -> Alias | None:
+        """Who serves and at which generation, read together."""
+        with self._database.read() as session:
+            row = session.get(AliasRow, (name, alias))
+            return entry(Alias, row) if row else None
+
+    def generation(self, name: str, alias: str = "champion") -> int:
+        """How often the alias has moved; read it before evaluating against its champion."""
+        with self._database.read() as session:
+            return generation_of(session, name, alias)
+
+    def history(self, name: str) -> tuple[HistoryLine, ...]:
+        """Every move of the model's aliases, the oldest first."""
+        with self._database.read() as session:
+            lines = _lines(session, name)
+            if not lines and session.scalar(select(ModelVersionRow.id).filter_by(name=name).limit(1)) is None:
+                raise no_model(session, name)
+            return lines
+
+    def list_models(self) -> tuple[ModelSummary, ...]:
+        """All models by name."""
+        query = (
+            select(ModelVersionRow.name, func.count())
+            .group_by(ModelVersionRow.name)
+            .order_by(ModelVersionRow.name)
+        )
+        with self._database.read() as session:
+            return tuple(_summary(session, name, count) for name, count in session.execute(query))
+
+    def _move(
+        self, session: Session, row: ModelVersionRow, alias: str, kind: Kind, actor: str, reason: str
+    ) -> HistoryLine:
+        """Point the alias at a version and write the line, in the caller's transaction."""
+        before = session.get(AliasRow, (row.name, alias))
+        generation = before.generation + 1 if before else 1
+        line = HistoryRow(
+            model=row.name,
+            alias=alias,
+            from_version=before.version if before else None,
+            to_version=row.version,
+            kind=kind,
+            actor=actor,
+            reason=reason,
+            at=self._now(),
+            generation=generation,
+        )
+        _point(session, row, alias, generation)
+        session.add(line)
+        session.flush()
+        return entry(HistoryLine, line)
+
+
+def open_registry(
+    workspace: Path | None = None, *, url: str | URL | None = None, clock: Clock = utc_now
+) -> Registry:
+    """Open the registry of a workspace, creating and migrating it as needed.
+
+    Args:
+        workspace: folder of the artifacts and, without `url`, of the SQLite file; by default
+            `WORKGYM_HOME`, else `.workgym` in the current directory.
+        url: another database, PostgreSQL for instance.
+        clock: what stamps the rows.
+    """
+    home = Path(workspace or os.environ.get("WORKGYM_HOME") or ".workgym").absolute()
+    home.mkdir(parents=True, exist_ok=True)
+    file = URL.create("sqlite", database=str(home / "registry.db"))
+    return Registry(url or file, ArtifactStore(home / "artifacts"), clock)
+
+
+def served(lines: Iterable[HistoryLine]) -> list[int]:
+    """One alias's champions from the first to the present, without those that were rolled back.
+
+    A promotion goes on top. A rollback takes off all that stands above its target, or puts the
+    target on top when it had itself been rolled back.
+    """
+    stack: list[int] = []
+    for line in lines:
+        below = stack[:-1]
+        if line.kind is Kind.ROLLBACK and line.to_version in below:
+            nearest = len(below) - below[::-1].index(line.to_version)
+            del stack[nearest:]
+        else:
+            stack.append(line.to_version)
+    return stack
+
+
+def _rollback_target(name: str, alias: str, lines: tuple[HistoryLine, ...], to: int | None) -> int:
+    stack = served(lines)
+    if not stack:
+        raise NotFound(f"no version of {name!r} has served as {alias!r} yet; promote one first")
+    if to is None and len(stack) == 1:
+        raise Refused(
+            f"nothing served as {alias!r} before {name} version {stack[0]}; promote another version, "
+            "or name one that has served with `to`"
+        )
+    target = stack[-2] if to is None else to
+    others = sorted({line.to_version for line in lines} - {stack[-1]})
+    if target not in others:
+        raise Refused(
+            f"{name} version {target} is not one that served as {alias!r} before version {stack[-1]}; "
+            f"expected one of {others}; promote it instead"
+        )
+    return target
+
+
+def _require_said(actor: str, reason: str) -> None:
+    for what, text in (("actor", actor), ("reason", reason)):
+        if not text.strip():
+            raise BadInput(
+                f"expected who moves the alias and why, found an empty {what}; say it in a sentence"
+            )
+
+
+def _require_generation(name: str, alias: str, now: int, expected: int) -> None:
+    if now != expected:
+        raise Conflict(
+            f"{name}@{alias} is at generation {now}, expected {expected}: somebody moved it meanwhile; "
+            f"see `factory show {name}` and gate against the present champion"
+        )
+
+
+def _require_other(session: Session, row: ModelVersionRow, alias: str) -> None:
+    present = session.get(AliasRow, (row.name, alias))
+    if present is not None and present.version == row.version:
+        raise Refused(f"{row.name} version {row.version} already serves as {alias!r}; there is nothing to do")
+
+
+def _require_earned(session: Session, row: ModelVersionRow, alias: str, generation: int) -> None:
+    """Every required gate passed, against the champion that is about to be replaced."""
+    this = f"{row.name} version {row.version}"
+    again = f"run `factory gate {row.name} {row.version}`"
+    if not row.required_gates:
+        raise Refused(f"{this} was registered without a required gate, so nothing can earn it {alias!r}")
+    latest = latest_verdicts(session, row.id, alias)
+    for gate in row.required_gates:
+        verdict = latest.get(gate)
+        if verdict is None:
+            raise Refused(f"{this} has no verdict of gate {gate!r} for {alias!r}; {again}")
+        if verdict.outcome != Outcome.PASS:
+            raise Refused(f"{this} did not pass gate {gate!r} ({verdict.outcome}): {verdict.sentence}")
+        if verdict.champion_generation != generation:
+            raise Stale(
+                f"STALE: gate {gate!r} compared {this} with {verdict.champion} at generation "
+                f"{verdict.champion_generation} of {alias!r}, which is now at {generation}; {again}"
+            )
+
+
+def _point(session: Session, row: ModelVersionRow, alias: str, generation: int) -> None:
+    """Compare and set: the move fails when the alias is not at the generation before."""
+    if generation == 1:
+        session.add(AliasRow(model=row.name, alias=alias, version=row.version, generation=1))
+        return
+    step = update(AliasRow).where(
+        AliasRow.model == row.name, AliasRow.alias == alias, AliasRow.generation == generation - 1
+    )
+    step = step.values(version=row.version, generation=generation)
+    if session.scalar(step.returning(AliasRow.generation)) is None:
+        raise Conflict(f"{row.name}@{alias} moved while it was being moved; read it and decide again")
+
+
+def _lines(session: Session, name: str, alias: str | None = None) -> tuple[HistoryLine, ...]:
+    query = select(HistoryRow).filter_by(model=name).order_by(HistoryRow.seq)
+    rows = session.scalars(query if alias is None else query.filter_by(alias=alias))
+    return tuple(entry(HistoryLine, row) for row in rows)
+
+
+def _summary(session: Session, name: str, versions: int) -> ModelSummary:
+    newest = version_row(session, name, versions)
+    present = session.get(AliasRow, (name, "champion"))
+    lines = _lines(session, name, "champion")
+    return ModelSummary(
+        name=name,
+        env_id=newest.env_id,
+        versions=versions,
+        champion=present.version if present else None,
+        generation=present.generation if present else 0,
+        since=lines[-1].at if lines else None,
+    )

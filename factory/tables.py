@@ -1,0 +1,218 @@
+"""The registry's tables.
+
+Alembic creates them (`factory/migrations`), together with the triggers that keep `history`,
+`verdicts` and all of `model_versions` but its status append-only.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, ClassVar
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Double,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    MetaData,
+    Text,
+    UniqueConstraint,
+)
+from sqlalchemy.engine import Dialect
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.types import TypeDecorator
+
+from workgym.factory.artifacts import canonical_json
+
+
+class CanonicalJson(TypeDecorator[Any]):
+    """JSON as canonical text, so that a column hashes and compares the same on every database."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> str:
+        """Write it canonically."""
+        return canonical_json(value)
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> Any:
+        """Read it back."""
+        return None if value is None else json.loads(value)
+
+
+class Base(DeclarativeBase):
+    """All tables, with constraint names that a migration can drop on any database."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map: ClassVar[dict[Any, Any]] = {float: Double}
+
+
+class RunRow(Base):
+    """An execution of a pipeline."""
+
+    __tablename__ = "runs"
+    __table_args__ = (
+        CheckConstraint("status IN ('running', 'finished', 'failed', 'abandoned')", name="status"),
+        Index(None, "status"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    pipeline: Mapped[str]
+    spec: Mapped[Any] = mapped_column(CanonicalJson)
+    spec_digest: Mapped[str]
+    env_id: Mapped[str]
+    env_version: Mapped[str]
+    code_version: Mapped[str]
+    status: Mapped[str]
+    started_at: Mapped[str]
+    finished_at: Mapped[str | None]
+    host: Mapped[str]
+    pid: Mapped[int] = mapped_column(BigInteger)
+    process_started: Mapped[float]
+    message: Mapped[str]
+
+
+class TrainingRow(Base):
+    """A variant trained with one seed."""
+
+    __tablename__ = "trainings"
+    __table_args__ = (
+        CheckConstraint("status IN ('running', 'finished', 'failed', 'abandoned')", name="status"),
+        CheckConstraint("status <> 'finished' OR policy_digest IS NOT NULL", name="policy"),
+        UniqueConstraint("run_id", "variant", "seed"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    run_id: Mapped[int] = mapped_column(ForeignKey("runs.id"))
+    variant: Mapped[str]
+    algorithm: Mapped[str]
+    seed: Mapped[int] = mapped_column(BigInteger)
+    recipe: Mapped[Any] = mapped_column(CanonicalJson)
+    recipe_digest: Mapped[str]
+    status: Mapped[str]
+    steps: Mapped[int] = mapped_column(BigInteger)
+    cpu_seconds: Mapped[float]
+    policy_digest: Mapped[str | None]
+    attempts: Mapped[int]
+    message: Mapped[str]
+
+
+class CurvePointRow(Base):
+    """A point of a learning curve."""
+
+    __tablename__ = "curve_points"
+
+    training_id: Mapped[int] = mapped_column(ForeignKey("trainings.id"), primary_key=True)
+    steps: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    value: Mapped[float]
+    cpu_seconds: Mapped[float]
+
+
+class BaselineRow(Base):
+    """A baseline's scorecard in a run."""
+
+    __tablename__ = "baselines"
+
+    run_id: Mapped[int] = mapped_column(ForeignKey("runs.id"), primary_key=True)
+    name: Mapped[str] = mapped_column(primary_key=True)
+    suite_digest: Mapped[str]
+    scorecard_digest: Mapped[str]
+    scenarios: Mapped[int]
+    profit_per_case: Mapped[float]
+    created_at: Mapped[str]
+
+
+class ModelVersionRow(Base):
+    """A candidate that was kept; only its status moves."""
+
+    __tablename__ = "model_versions"
+    __table_args__ = (
+        CheckConstraint("status IN ('registered', 'blessed', 'rejected')", name="status"),
+        CheckConstraint("version >= 1", name="version"),
+        UniqueConstraint("name", "version"),
+        UniqueConstraint("name", "run_id", "artifact_digest"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    version: Mapped[int]
+    run_id: Mapped[int] = mapped_column(ForeignKey("runs.id"))
+    training_id: Mapped[int | None] = mapped_column(ForeignKey("trainings.id"))
+    artifact_digest: Mapped[str]
+    scorecard_digest: Mapped[str]
+    suite_digest: Mapped[str]
+    env_id: Mapped[str]
+    env_version: Mapped[str]
+    required_gates: Mapped[Any] = mapped_column(CanonicalJson)
+    lineage: Mapped[Any] = mapped_column(CanonicalJson)
+    status: Mapped[str]
+    created_at: Mapped[str]
+
+
+class VerdictRow(Base):
+    """A gate's verdict; never changed, the latest of a gate counts."""
+
+    __tablename__ = "verdicts"
+    __table_args__ = (
+        CheckConstraint("outcome IN ('pass', 'fail', 'inconclusive')", name="outcome"),
+        Index(None, "version_id", "gate"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    version_id: Mapped[int] = mapped_column(ForeignKey("model_versions.id"))
+    gate: Mapped[str]
+    outcome: Mapped[str]
+    sentence: Mapped[str]
+    numbers: Mapped[Any] = mapped_column(CanonicalJson)
+    champion: Mapped[str]
+    alias: Mapped[str]
+    champion_generation: Mapped[int]
+    suite_digest: Mapped[str]
+    created_at: Mapped[str]
+
+
+class AliasRow(Base):
+    """Which version serves; the generation grows by one with each move."""
+
+    __tablename__ = "aliases"
+    __table_args__ = (
+        ForeignKeyConstraint(["model", "version"], ["model_versions.name", "model_versions.version"]),
+        CheckConstraint("generation >= 1", name="generation"),
+    )
+
+    model: Mapped[str] = mapped_column(primary_key=True)
+    alias: Mapped[str] = mapped_column(primary_key=True)
+    version: Mapped[int]
+    generation: Mapped[int]
+
+
+class HistoryRow(Base):
+    """A move of an alias; never changed."""
+
+    __tablename__ = "history"
+    __table_args__ = (
+        ForeignKeyConstraint(["model", "to_version"], ["model_versions.name", "model_versions.version"]),
+        CheckConstraint("kind IN ('promote', 'rollback')", name="kind"),
+        UniqueConstraint("model", "alias", "generation"),
+    )
+
+    seq: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    model: Mapped[str]
+    alias: Mapped[str]
+    from_version: Mapped[int | None]
+    to_version: Mapped[int]
+    kind: Mapped[str]
+    actor: Mapped[str]
+    reason: Mapped[str]
+    at: Mapped[str]
+    generation: Mapped[int]

@@ -1,0 +1,267 @@
+"""Where services keep their tables: engines, transactions, and statements compiled once.
+
+SQLAlchemy Core is the language in which statements are written. Compiling and wrapping one at every
+call costs ten times what SQLite needs to run it, so a `Statement` is compiled to text once per
+database and runs on the driver's cursor, inside SQLAlchemy's transaction.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal, NamedTuple
+
+from sqlalchemy import (
+    URL,
+    Boolean,
+    Column,
+    ColumnElement,
+    Connection,
+    Dialect,
+    Engine,
+    MetaData,
+    QueuePool,
+    bindparam,
+    create_engine,
+    event,
+    make_url,
+)
+from sqlalchemy.exc import DBAPIError, NoSuchModuleError
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql import ClauseElement
+from sqlalchemy.sql.compiler import SQLCompiler
+
+from workgym.services.kernel import BadInput, InfrastructureFault
+
+Row = tuple[Any, ...]
+
+_WRITES = "workgym_writes"
+_PATIENCE_S = 30.0
+
+
+class Compiled(NamedTuple):
+    """A statement as text.
+
+    Attributes:
+        sql: with the driver's positional markers.
+        names: of the parameters, in the order of the markers.
+    """
+
+    sql: str
+    names: tuple[str, ...]
+
+
+def compiled(statement: ClauseElement, dialect: Dialect) -> Compiled:
+    """The text of a Core statement, and which parameter goes where."""
+    positional = type(dialect)(paramstyle="qmark" if dialect.name == "sqlite" else "format")
+    text = statement.compile(dialect=positional)
+    assert isinstance(text, SQLCompiler)
+    return Compiled(str(text), tuple(text.positiontup or ()))
+
+
+class Statement:
+    """A Core statement with the order in which its parameters are passed.
+
+    Args:
+        core: a select, insert, update or delete over `bindparam`s.
+        names: of the parameters, in the order in which they stand in the text; a name that stands there
+            twice is named twice.
+    """
+
+    def __init__(self, core: ClauseElement, *names: str) -> None:
+        self.core = core
+        self.names = names
+
+    def text(self, dialect: Dialect) -> str:
+        """SQL for a dialect.
+
+        Raises:
+            AssertionError: the parameters stand in another order than `names`.
+        """
+        sql, names = compiled(self.core, dialect)
+        assert names == self.names, f"expected parameters {self.names}, found {names}; name them in this order"
+        return sql
+
+
+class Among(ColumnElement[bool]):
+    """`column` is one of the numbers of one parameter, whose value is `Transaction.numbers(...)`."""
+
+    inherit_cache = False
+    type = Boolean()
+
+    def __init__(self, column: Column[int], name: str) -> None:
+        self.column = column
+        self.values = bindparam(name)
+
+
+@compiles(Among, "sqlite")
+def _among_sqlite(element: Among, compiler: SQLCompiler, **kw: Any) -> str:
+    column, values = compiler.process(element.column, **kw), compiler.process(element.values, **kw)
+    return f"{column} IN (SELECT value FROM json_each({values}))"
+
+
+@compiles(Among, "postgresql")
+def _among_postgresql(element: Among, compiler: SQLCompiler, **kw: Any) -> str:
+    column, values = compiler.process(element.column, **kw), compiler.process(element.values, **kw)
+    return f"{column} = ANY({values})"
+
+
+class Transaction:
+    """An open transaction; it commits when the block that opened it ends without an error."""
+
+    def __init__(self, connection: Connection, texts: dict[Statement, str]) -> None:
+        self.connection = connection
+        self.dialect = connection.dialect
+        self._texts = texts
+        self._cursor = connection.connection.cursor()
+        self._as_json = self.dialect.name == "sqlite"
+
+    def numbers(self, values: Sequence[int]) -> object:
+        """The value of an `Among` parameter."""
+        return json.dumps(values) if self._as_json else values
+
+    def rows(self, statement: Statement, *values: Any) -> list[Row]:
+        """All rows of a query."""
+        self._cursor.execute(self._text(statement), values)
+        found: list[Row] = self._cursor.fetchall()
+        return found
+
+    def run(self, statement: Statement, *values: Any) -> int:
+        """Change rows; how many."""
+        self._cursor.execute(self._text(statement), values)
+        return int(self._cursor.rowcount)
+
+    def many(self, statement: Statement, rows: Sequence[Sequence[Any]]) -> None:
+        """Change rows once for each row of parameters."""
+        if rows:
+            self._cursor.executemany(self._text(statement), rows)
+
+    def _text(self, statement: Statement) -> str:
+        text = self._texts.get(statement)
+        if text is None:
+            text = self._texts[statement] = statement.text(self.dialect)
+        return text
+
+
+class Database:
+    """A relational database: SQLite in memory or in a file, or PostgreSQL.
+
+    Args:
+        url: SQLAlchemy URL; `sqlite://` is in memory and gone when this object is.
+    """
+
+    def __init__(self, url: str | URL = "sqlite://") -> None:
+        self.engine = make_engine(url)
+        self._writer = self.engine.execution_options(**{_WRITES: True})
+        self._texts: dict[Statement, str] = {}
+
+    def create(self, metadata: MetaData) -> None:
+        """Make the tables that are missing."""
+        with _faults_of(self.engine), self._writer.begin() as connection:
+            metadata.create_all(connection)
+
+    @contextmanager
+    def write(self) -> Iterator[Transaction]:
+        """A transaction that changes something; it is whole or it never was.
+
+        Raises:
+            InfrastructureFault: the database cannot be reached or is locked.
+        """
+        with _faults_of(self.engine), self._writer.begin() as connection:
+            yield Transaction(connection, self._texts)
+
+    @contextmanager
+    def read(self) -> Iterator[Transaction]:
+        """A transaction that sees one moment and changes nothing.
+
+        Raises:
+            InfrastructureFault: the database cannot be reached.
+        """
+        with _faults_of(self.engine), self.engine.begin() as connection:
+            yield Transaction(connection, self._texts)
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self.engine.dispose()
+
+
+@contextmanager
+def _faults_of(engine: Engine) -> Iterator[None]:
+    """Tell what went wrong with the database itself apart from what the business refuses."""
+    driver = engine.dialect.loaded_dbapi
+    try:
+        yield
+    except driver.OperationalError as error:
+        raise InfrastructureFault(_out_of_reach(engine, error), _fate(error)) from error
+    except DBAPIError as error:
+        if not isinstance(error.orig, driver.OperationalError):
+            raise
+        raise InfrastructureFault(_out_of_reach(engine, error.orig), _fate(error.orig)) from error
+
+
+def _out_of_reach(engine: Engine, error: BaseException) -> str:
+    return f"the database {engine.url!r} did not do its work: {error}; check that it runs and try again"
+
+
+def _fate(error: BaseException) -> Literal["no", "unknown"]:
+    """A locked or deadlocked transaction was rolled back; a lost connection tells nothing."""
+    lost = isinstance(error, sqlite3.OperationalError) or getattr(error, "sqlstate", None)
+    return "no" if lost else "unknown"
+
+
+def make_engine(url: str | URL) -> Engine:
+    """An engine that begins and locks the way services need.
+
+    Raises:
+        BadInput: the driver is not installed.
+    """
+    where = _with_driver(make_url(url))
+    options: dict[str, Any] = {}
+    if _in_memory(where):
+        # One connection, one user at a time: a second connection would be a second database.
+        options = {"poolclass": QueuePool, "pool_size": 1, "max_overflow": 0}
+        options["connect_args"] = {"check_same_thread": False}
+    try:
+        engine = create_engine(where, pool_pre_ping=not _is_sqlite(where), **options)
+    except (ModuleNotFoundError, NoSuchModuleError) as error:
+        raise BadInput(
+            f"no driver for {where!r}: {error}; pip install 'workgym[postgres]' or use a sqlite:/// URL"
+        ) from error
+    if _is_sqlite(where):
+        event.listen(engine, "connect", _configure_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _with_driver(url: URL) -> URL:
+    """The driver that the postgres extra installs, where the URL names none."""
+    return url.set(drivername="postgresql+psycopg") if url.drivername in ("postgresql", "postgres") else url
+
+
+def _is_sqlite(url: URL) -> bool:
+    return url.drivername.startswith("sqlite")
+
+
+def _in_memory(url: URL) -> bool:
+    return _is_sqlite(url) and url.database in (None, "", ":memory:")
+
+
+def _configure_sqlite(connection: sqlite3.Connection, _record: object) -> None:
+    connection.isolation_level = None  # else the driver begins transactions of its own, too late
+    pragmas: Iterable[str] = (
+        f"busy_timeout = {int(_PATIENCE_S * 1000)}",
+        "journal_mode = WAL",
+        "synchronous = NORMAL",
+        "foreign_keys = ON",
+        "secure_delete = OFF",  # Debian's build overwrites what it deletes: twice the time
+    )
+    for pragma in pragmas:
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    """Take the writer's lock at once: a reader that becomes a writer later may find the world changed."""
+    driver: Any = connection.connection.dbapi_connection
+    driver.execute("BEGIN IMMEDIATE" if connection.get_execution_options().get(_WRITES) else "BEGIN")
