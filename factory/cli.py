@@ -109,7 +109,7 @@ def say(as_json: bool, value: Any, text: Callable[[], Any]) -> None:
         print(json.dumps(plain(value), indent=2))
     else:
         rendered = text()
-        out.print(rendered, soft_wrap=isinstance(rendered, str), highlight=False)
+        out.print(rendered, soft_wrap=isinstance(rendered, str), highlight=False, markup=False)
 
 
 @app.command()
@@ -178,7 +178,9 @@ def import_orders(
     digest = baskets.save(target)
     use = f'Use it: env_kwargs = {{ history = "{target}" }} in a pipeline, or gym.make(..., history="{target}").'
     summary = {**history.to_dict(), "baskets": len(baskets), "skus": len(baskets.codes), "file": str(target)}
-    text = f"{history.report()}\n{len(baskets):,} orders of {len(baskets.codes):,} SKUs in {target} ({digest[:12]}).\n{use}"
+    report = "\n".join(history.report())
+    made = f"{len(baskets):,} orders of {len(baskets.codes):,} SKUs in {target} ({digest[:12]})."
+    text = f"{report}\n{made}\n{use}"
     say(as_json, {**summary, "digest": digest}, lambda: text)
 
 

@@ -39,11 +39,11 @@ class VersionBook(RunBook):
         Within a run the same artifact is registered once: a second call returns the first version.
 
         Args:
-            name: what the versions are versions of, "orders" for instance.
+            name: the model, "orders" for instance.
             run_id: where it was made; gives the env's version and the lineage.
-            artifact_digest: the policy, in the artifact store.
-            scorecard: its results on the gate suite; `scorecard.policy` is the artifact's digest.
-            required_gates: without a pass of each it may not serve; with none it never may.
+            artifact_digest: the policy, already in the artifact store.
+            scorecard: its results on the gate suite; its `policy` is the artifact's digest.
+            required_gates: all must pass before it may serve; with none it never may.
             training_id: how it was made, or None for an imported policy.
             lineage: anything more to remember.
 
@@ -61,19 +61,17 @@ class VersionBook(RunBook):
             run = required_row(session, RunRow, run_id, "run")
             training = _training_of(session, run, training_id, artifact_digest)
             _require_env(run, scorecard)
-            row = session.scalar(
-                select(ModelVersionRow).filter_by(name=name, run_id=run_id, artifact_digest=artifact_digest)
-            )
+            same = {"name": name, "run_id": run_id, "artifact_digest": artifact_digest}
+            row = session.scalar(select(ModelVersionRow).filter_by(**same))
             if row is None:
                 row = ModelVersionRow(
-                    name=name,
+                    **same,
+                    **_origin(session, name, run, training, scorecard, lineage or {}),
                     version=_next_version(session, name),
-                    artifact_digest=artifact_digest,
                     scorecard_digest=scorecard_digest,
                     required_gates=sorted(set(required_gates)),
                     status=VersionStatus.REGISTERED,
                     created_at=self._now(),
-                    **_origin(session, name, run, training, scorecard, lineage or {}),
                 )
                 session.add(row)
                 session.flush()
@@ -228,7 +226,6 @@ def _origin(
         "parent": parent.version if parent else None,
     }
     return {
-        "run_id": run.id,
         "training_id": training.id if training else None,
         "env_id": run.env_id,
         "env_version": run.env_version,
