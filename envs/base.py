@@ -143,7 +143,9 @@ class Snapshot:
 class _Lanes:
     """Bookkeeping that one env and a vector of lanes share: seeds, families, time limits, infos."""
 
-    def __init__(self, task: Task, backend: Backend, split: str, family: str | None, limit: int | None) -> None:
+    def __init__(
+        self, task: Task, backend: Backend, split: str, family: str | None, limit: int | None
+    ) -> None:
         if split not in SPLITS:
             raise BadInput(did_you_mean("split", split, list(SPLITS)))
         self.task = task
@@ -318,7 +320,9 @@ class Env(gym.Env[Floats, np.int64]):
         self.backend.close()
 
 
-def _rebuild(kind: type[Env], arguments: dict[str, Any], render_mode: str | None, here: Snapshot | None) -> Env:
+def _rebuild(
+    kind: type[Env], arguments: dict[str, Any], render_mode: str | None, here: Snapshot | None
+) -> Env:
     env = kind(**arguments, render_mode=render_mode)  # type: ignore[call-arg]  # subclasses take their own arguments
     if here is not None:
         env.restore(here)

@@ -245,7 +245,9 @@ def deterministic(subject: Subject) -> int:
     environ = {**os.environ, "PYTHONHASHSEED": "4242"}
     command = [sys.executable, "-c", program, json.dumps(asked)]
     printed = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
-    _require(printed.stdout.strip() == str(here), f"another process plays differently: {printed.stderr[-300:]}")
+    _require(
+        printed.stdout.strip() == str(here), f"another process plays differently: {printed.stderr[-300:]}"
+    )
     return 3 * len(SEEDS)
 
 
@@ -275,12 +277,16 @@ def _lanes_match(subject: Subject, mode: AutoresetMode, n: int) -> int:
             continue
         obs, rewards, ended, _, info = vector.step(actions)
         for i, env in enumerate(singles):
-            over[i] = _single_step(env, i, step, int(actions[i]), mode, bool(over[i]), (obs, rewards, ended, info))
+            over[i] = _single_step(
+                env, i, step, int(actions[i]), mode, bool(over[i]), (obs, rewards, ended, info)
+            )
             cases += 1
     return cases
 
 
-def _single_step(env: Env, i: int, step: int, action: int, mode: AutoresetMode, over: bool, lane: Any) -> bool:
+def _single_step(
+    env: Env, i: int, step: int, action: int, mode: AutoresetMode, over: bool, lane: Any
+) -> bool:
     """Step one single env as its lane stepped; whether its episode is over."""
     obs, rewards, ended, info = lane
     if over and mode is AutoresetMode.NEXT_STEP:
@@ -290,19 +296,29 @@ def _single_step(env: Env, i: int, step: int, action: int, mode: AutoresetMode, 
     alone, reward, done, _, mine = env.step(action)
     _require(rewards[i] == reward and ended[i] == done, f"lane {i} earns or ends differently at step {step}")
     if done and mode is AutoresetMode.SAME_STEP:
-        _require(bool((info["final_obs"][i] == alone).all()), f"lane {i} has another final observation at step {step}")
+        _require(
+            bool((info["final_obs"][i] == alone).all()),
+            f"lane {i} has another final observation at step {step}",
+        )
         _same_lane(i, step, (obs, info), env.reset())
         return False
     _same_lane(i, step, (obs, info), (alone, mine))
     return done
 
 
-def _same_lane(i: int, step: int, lane: tuple[Floats, dict[str, Any]], single: tuple[Floats, dict[str, Any]]) -> None:
+def _same_lane(
+    i: int, step: int, lane: tuple[Floats, dict[str, Any]], single: tuple[Floats, dict[str, Any]]
+) -> None:
     obs, info = lane
     alone, mine = single
     _require(obs[i].tobytes() == alone.tobytes(), f"lane {i} observes differently at step {step}")
-    _require(bool((info["action_mask"][i] == mine["action_mask"]).all()), f"lane {i} has another mask at step {step}")
-    terms = {name: int(values[i]) for name, values in info["reward_terms"].items() if not name.startswith("_")}
+    _require(
+        bool((info["action_mask"][i] == mine["action_mask"]).all()),
+        f"lane {i} has another mask at step {step}",
+    )
+    terms = {
+        name: int(values[i]) for name, values in info["reward_terms"].items() if not name.startswith("_")
+    }
     _require(terms == mine["reward_terms"], f"lane {i} has other reward terms at step {step}")
 
 
@@ -367,9 +383,14 @@ def masks_are_exact(subject: Subject) -> int:
         for action in range(len(mask)):
             _, reward, _, _, after = env.step(action)
             refused = "refused" in after
-            _require(refused != bool(mask[action]), f"action {action}: mask says {bool(mask[action])}, refused {refused}")
+            _require(
+                refused != bool(mask[action]),
+                f"action {action}: mask says {bool(mask[action])}, refused {refused}",
+            )
             if refused:
-                _require(env.state_hash() == before and reward == 0, f"refused action {action} changed something")
+                _require(
+                    env.state_hash() == before and reward == 0, f"refused action {action} changed something"
+                )
             _, info = env.restore(here)
             cases += 1
     return cases
@@ -385,7 +406,9 @@ def terms_sum(subject: Subject) -> int:
         action = env.action_space.sample(mask=info["action_mask"].astype(np.int8))
         _, reward, ended, _, info = env.step(action)
         _require("refused" not in info, f"a masked sample was refused at step {step}")
-        _require(sum(info["reward_terms"].values()) == reward, f"terms do not sum to the reward at step {step}")
+        _require(
+            sum(info["reward_terms"].values()) == reward, f"terms do not sum to the reward at step {step}"
+        )
         if ended:
             _, info = env.reset()
     return subject.steps
@@ -440,7 +463,11 @@ def equals_reference(subject: Subject, reference: str) -> int:
     for seed in SEEDS:
         with contextlib.redirect_stdout(io.StringIO()):
             check_environments_match(
-                subject.make(reference), subject.make(), num_steps=subject.steps, seed=seed, info_comparison="equivalence"
+                subject.make(reference),
+                subject.make(),
+                num_steps=subject.steps,
+                seed=seed,
+                info_comparison="equivalence",
             )
     families: Sequence[str] = subject.make().task.families
     return 2 * subject.steps + sum(_states_match(subject, reference, family) for family in families)

@@ -60,5 +60,3 @@ def _named_or_serving(registry: Registry, model: str, number: int | None) -> Mod
     if champion is None:
         raise NotFound(f"{model} has no champion yet; name a version, `factory show {model}` lists them")
     return champion
-
-

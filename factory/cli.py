@@ -116,7 +116,9 @@ def say(as_json: bool, value: Any, text: Callable[[], Any]) -> None:
 def run(
     pipeline: Annotated[Path, typer.Argument(help="A pipeline, for example pipelines/orders.toml.")],
     home: Home = None,
-    engine: Annotated[str, typer.Option(help="ray: side by side on this machine; local: one after the other.")] = "ray",
+    engine: Annotated[
+        str, typer.Option(help="ray: side by side on this machine; local: one after the other.")
+    ] = "ray",
     as_json: AsJson = False,
 ) -> None:
     """Train a pipeline's variants, gate them, and promote the best that passes.
@@ -160,7 +162,9 @@ def check(
 @imports.command("orders")
 def import_orders(
     file: Annotated[Path, typer.Argument(help="A CSV or Parquet export of order lines.")],
-    to: Annotated[Path | None, typer.Option(help="Where to write; default FILE's name with .baskets.npz here.")] = None,
+    to: Annotated[
+        Path | None, typer.Option(help="Where to write; default FILE's name with .baskets.npz here.")
+    ] = None,
     mapping: Annotated[
         list[str] | None, typer.Option("--map", help="FIELD=COLUMN where the guess is wrong; repeat it.")
     ] = None,
@@ -207,7 +211,9 @@ def models(home: Home = None, as_json: AsJson = False) -> None:
 @app.command()
 def show(
     model: Model,
-    version: Annotated[int | None, typer.Argument(help="A version; without it all versions and the history.")] = None,
+    version: Annotated[
+        int | None, typer.Argument(help="A version; without it all versions and the history.")
+    ] = None,
     home: Home = None,
     as_json: AsJson = False,
 ) -> None:
@@ -218,7 +224,11 @@ def show(
     from workgym.factory import show as view
 
     with workspace(home) as (registry, _):
-        page = view.model_page(registry, model) if version is None else view.version_page(registry, model, version)
+        page = (
+            view.model_page(registry, model)
+            if version is None
+            else view.version_page(registry, model, version)
+        )
     say(as_json, page.data, page.text)
 
 
@@ -252,7 +262,9 @@ def gate(
 def promote(
     model: Model,
     version: Version,
-    reason: Annotated[str, typer.Option(help="Why, in a sentence; it stays in the history.")] = "promoted by hand",
+    reason: Annotated[
+        str, typer.Option(help="Why, in a sentence; it stays in the history.")
+    ] = "promoted by hand",
     alias: Annotated[str, typer.Option(help="What it serves as.")] = "champion",
     home: Home = None,
     as_json: AsJson = False,
@@ -266,14 +278,22 @@ def promote(
         line = registry.promote(
             model, version, alias, expected_generation=generation, actor=actor(), reason=reason
         )
-    say(as_json, line, lambda: f"{model} version {version} now serves as {alias} (generation {line.generation}).")
+    say(
+        as_json,
+        line,
+        lambda: f"{model} version {version} now serves as {alias} (generation {line.generation}).",
+    )
 
 
 @app.command()
 def rollback(
     model: Model,
-    to: Annotated[int | None, typer.Option(help="A version that served before; default the previous one.")] = None,
-    reason: Annotated[str, typer.Option(help="Why, in a sentence; it stays in the history.")] = "rolled back by hand",
+    to: Annotated[
+        int | None, typer.Option(help="A version that served before; default the previous one.")
+    ] = None,
+    reason: Annotated[
+        str, typer.Option(help="Why, in a sentence; it stays in the history.")
+    ] = "rolled back by hand",
     alias: Annotated[str, typer.Option(help="What it serves as.")] = "champion",
     home: Home = None,
     as_json: AsJson = False,
@@ -284,7 +304,9 @@ def rollback(
     """
     with workspace(home) as (registry, _):
         line = registry.rollback(model, alias, to=to, actor=actor(), reason=reason)
-    text = f"{model} version {line.to_version} serves again as {alias}, instead of version {line.from_version}."
+    text = (
+        f"{model} version {line.to_version} serves again as {alias}, instead of version {line.from_version}."
+    )
     say(as_json, line, lambda: text)
 
 
@@ -313,7 +335,9 @@ def evaluate(
 @app.command()
 def dashboard(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 8080,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")
+    ] = 8080,
     home: Home = None,
 ) -> None:
     """Serve the read-only page of champions, verdicts, history and runs.

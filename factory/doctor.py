@@ -43,12 +43,16 @@ def examine(home: Path) -> list[Finding]:
 def _python(_: Path) -> Finding:
     found = ".".join(map(str, sys.version_info[:3]))
     good = sys.version_info >= (3, 11)
-    return Finding("python", "ok" if good else "broken", found, "" if good else "install Python 3.11 or newer")
+    return Finding(
+        "python", "ok" if good else "broken", found, "" if good else "install Python 3.11 or newer"
+    )
 
 
 def _libraries(_: Path) -> Finding:
     try:
-        found = ", ".join(f"{name} {version(name)}" for name in ("torch", "ray", "gymnasium", "stable-baselines3"))
+        found = ", ".join(
+            f"{name} {version(name)}" for name in ("torch", "ray", "gymnasium", "stable-baselines3")
+        )
         return Finding("libraries", "ok", found)
     except PackageNotFoundError as error:
         return Finding("libraries", "broken", f"{error.name} is not installed", "pip install workgym")
@@ -64,7 +68,12 @@ def _disk(home: Path) -> Finding:
     folder = next(parent for parent in (home, *home.parents) if parent.exists())
     free = shutil.disk_usage(folder).free / GIGABYTE
     good = free > 1
-    return Finding("disk", "ok" if good else "broken", f"{free:.0f} GB free", "" if good else "free 1 GB or set WORKGYM_HOME")
+    return Finding(
+        "disk",
+        "ok" if good else "broken",
+        f"{free:.0f} GB free",
+        "" if good else "free 1 GB or set WORKGYM_HOME",
+    )
 
 
 def _registry(home: Path) -> Finding:
@@ -73,9 +82,13 @@ def _registry(home: Path) -> Finding:
             models = registry.list_models()
             damaged = _damaged(registry, [model.name for model in models])
     except WorkgymError as error:
-        return Finding("registry", "broken", str(error), "restore the workspace from a backup or set WORKGYM_HOME")
+        return Finding(
+            "registry", "broken", str(error), "restore the workspace from a backup or set WORKGYM_HOME"
+        )
     if damaged:
-        return Finding("registry", "broken", f"damaged: {', '.join(damaged)}", "roll back to a version that verifies")
+        return Finding(
+            "registry", "broken", f"damaged: {', '.join(damaged)}", "roll back to a version that verifies"
+        )
     return Finding("registry", "ok", f"{len(models)} models; every champion's bytes verify")
 
 
@@ -113,5 +126,9 @@ _LOOKS: tuple[Callable[[Path], Finding], ...] = (
     _registry,
     _docker,
     _program("postgresql", ("postgres", "psql"), "optional: a server for many machines"),
-    _program("chromium", ("chromium", "google-chrome", "chromium-browser"), "only the tests of the dashboard need it"),
+    _program(
+        "chromium",
+        ("chromium", "google-chrome", "chromium-browser"),
+        "only the tests of the dashboard need it",
+    ),
 )

@@ -97,7 +97,9 @@ def read_pipeline(path: Path) -> Pipeline:
     except tomllib.TOMLDecodeError as error:
         raise BadInput(f"expected TOML in {path}, found a mistake: {error}") from error
     except ValidationError as error:
-        raise BadInput(f"{path} is no pipeline:\n" + "\n".join(_explain(one) for one in error.errors())) from error
+        raise BadInput(
+            f"{path} is no pipeline:\n" + "\n".join(_explain(one) for one in error.errors())
+        ) from error
 
 
 def _explain(error: Any) -> str:

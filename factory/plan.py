@@ -69,7 +69,9 @@ def _job(pipeline: Pipeline, variant: VariantSpec, seed: int) -> Job:
 def code_digest() -> str:
     """Content hash of the code and the libraries that a training runs."""
     root = Path(__file__).resolve().parent.parent
-    whole = hashlib.sha256(json.dumps(_libraries(("torch", "stable-baselines3", "sb3-contrib", "numpy"))).encode())
+    whole = hashlib.sha256(
+        json.dumps(_libraries(("torch", "stable-baselines3", "sb3-contrib", "numpy"))).encode()
+    )
     for folder in _TRAINS:
         for path in sorted((root / folder).rglob("*.py")):
             whole.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())

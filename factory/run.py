@@ -150,7 +150,9 @@ def _recorded(pipeline: Pipeline, registry: Registry) -> Iterator[Run]:
     try:
         yield record
     except BaseException as error:
-        registry.fail_run(record.id, f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)
+        registry.fail_run(
+            record.id, f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        )
         raise
 
 
@@ -206,7 +208,9 @@ def rule_cards(pipeline: Pipeline, suite: Suite) -> tuple[Scorecard, ...]:
     return tuple(sorted(cards, key=lambda card: -card.profit_per_case()))
 
 
-def opponent_of(pipeline: Pipeline, registry: Registry, suite: Suite, rules: tuple[Scorecard, ...]) -> Opponent:
+def opponent_of(
+    pipeline: Pipeline, registry: Registry, suite: Suite, rules: tuple[Scorecard, ...]
+) -> Opponent:
     """Today's champion, or the best rule while there is none."""
     alias = pipeline.promotion.alias
     generation = registry.generation(pipeline.name, alias)
@@ -261,7 +265,11 @@ class _Judge:
             scorecard=card,
             required_gates=required_gates(self.pipeline, self.opponent),
             training_id=training,
-            lineage={"variant": trained.job.variant, "purpose": trained.job.purpose, "training": trained.job.digest},
+            lineage={
+                "variant": trained.job.variant,
+                "purpose": trained.job.purpose,
+                "training": trained.job.digest,
+            },
         )
         verdicts = judge_against(self.pipeline, card, self.opponent, self.tried)
         version = self.registry.record_verdicts(
@@ -311,7 +319,11 @@ def _promote(
         )
         sentence = f"{best.version} ({best.trained.job.name}) is {pipeline.promotion.alias}: {gain.sentence}"
     else:
-        kept = f"{opponent.version} stays" if opponent.version else f"nothing serves yet, {opponent.name} goes on"
+        kept = (
+            f"{opponent.version} stays"
+            if opponent.version
+            else f"nothing serves yet, {opponent.name} goes on"
+        )
         nearest = candidates[0]
         sentence = f"{kept}: the best of {len(candidates)}, {nearest.trained.job.name}, {nearest.reason()}"
     finished = registry.finish_run(record.id, sentence)

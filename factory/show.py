@@ -63,7 +63,9 @@ class Live:
             if self._console.is_terminal:
                 self._move(one, note)
             elif not self._quiet and self._quarter(one):
-                self._console.print(f"  {one.job.name}: chunk {one.chunks} of {one.of} {note}", highlight=False)
+                self._console.print(
+                    f"  {one.job.name}: chunk {one.chunks} of {one.of} {note}", highlight=False
+                )
 
     def _move(self, one: TrainingProgress, note: str) -> None:
         if one.job.name not in self._tasks:
@@ -84,7 +86,10 @@ def _note(one: TrainingProgress) -> str:
 
 def run_report(result: Result) -> RenderableType:
     """The table of a run, its outcome, and where to look next."""
-    table = Table(title=f"{result.run.pipeline}, run {result.run.id}: against {result.opponent.name}", title_justify="left")
+    table = Table(
+        title=f"{result.run.pipeline}, run {result.run.id}: against {result.opponent.name}",
+        title_justify="left",
+    )
     table.add_column("variant")
     table.add_column("version", justify="right")
     for name in ("profit/order", "gain/order", "interval", "flips", "p99 us"):
@@ -93,7 +98,13 @@ def run_report(result: Result) -> RenderableType:
     for candidate in result.candidates:
         table.add_row(*_candidate_row(candidate))
     for card in result.rules:
-        table.add_row(Text(card.policy, style="dim"), "", f"{card.profit_per_case():.1f}", *[""] * 4, Text("rule of today", style="dim"))
+        table.add_row(
+            Text(card.policy, style="dim"),
+            "",
+            f"{card.profit_per_case():.1f}",
+            *[""] * 4,
+            Text("rule of today", style="dim"),
+        )
     name = result.run.pipeline
     nexts = f"Look next: factory show {name} · factory dashboard · factory evaluate {name} --split audit"
     style = "green" if result.promoted else "yellow"
@@ -105,7 +116,11 @@ def _candidate_row(candidate: Candidate) -> list[RenderableType]:
     gain = numbers.get("improvement", {})
     flips = numbers.get("flips", {})
     latency = candidate.card.latency_us or {}
-    verdict = Text("passed every gate", style="green") if candidate.passed else Text(candidate.reason(), style="red")
+    verdict = (
+        Text("passed every gate", style="green")
+        if candidate.passed
+        else Text(candidate.reason(), style="red")
+    )
     return [
         candidate.trained.job.name,
         str(candidate.version.version),
@@ -162,15 +177,25 @@ def model_page(registry: Registry, name: str) -> Page:
     champion = registry.champion(name)
 
     def text() -> RenderableType:
-        table = _table(f"{name}: {len(versions)} versions", "version", "status", "variant", "profit/order", "made")
+        table = _table(
+            f"{name}: {len(versions)} versions", "version", "status", "variant", "profit/order", "made"
+        )
         for version in versions:
             mark = " *" if champion and champion.version == version.version else ""
             profit = registry.scorecard(version.scorecard_digest).profit_per_case()
             variant = str(version.lineage.get("variant", ""))
-            table.add_row(f"{version.version}{mark}", str(version.status), variant, f"{profit:.1f}", version.created_at[:19])
+            table.add_row(
+                f"{version.version}{mark}",
+                str(version.status),
+                variant,
+                f"{profit:.1f}",
+                version.created_at[:19],
+            )
         return Group(table, history_table(history), Text("* serves as champion", style="dim"))
 
-    return Page({"versions": [asdict(one) for one in versions], "history": [asdict(one) for one in history]}, text)
+    return Page(
+        {"versions": [asdict(one) for one in versions], "history": [asdict(one) for one in history]}, text
+    )
 
 
 def version_page(registry: Registry, name: str, number: int) -> Page:
@@ -182,7 +207,12 @@ def version_page(registry: Registry, name: str, number: int) -> Page:
         lineage = _table("lineage", "", "")
         for key, value in sorted(version.lineage.items()):
             lineage.add_row(key, str(value))
-        return Group(Text(f"{version}, {version.status}", style="bold"), cards_table([card]), verdict_table(verdicts), lineage)
+        return Group(
+            Text(f"{version}, {version.status}", style="bold"),
+            cards_table([card]),
+            verdict_table(verdicts),
+            lineage,
+        )
 
     data = {**asdict(version), "verdicts": [asdict(one) for one in verdicts], "families": by_family(card)}
     return Page(data, text)
@@ -204,7 +234,9 @@ def history_table(lines: Sequence[HistoryLine]) -> RenderableType:
     table = _table("history", "at", "alias", "move", "who", "why")
     for line in lines:
         before = f"v{line.from_version}" if line.from_version else "nothing"
-        table.add_row(line.at[:19], line.alias, f"{line.kind} {before} to v{line.to_version}", line.actor, line.reason)
+        table.add_row(
+            line.at[:19], line.alias, f"{line.kind} {before} to v{line.to_version}", line.actor, line.reason
+        )
     return table
 
 
@@ -212,7 +244,9 @@ def verdict_table(verdicts: Sequence[Verdict | RecordedVerdict]) -> RenderableTy
     """Each gate's sentence."""
     table = _table("verdicts", "gate", "outcome", "sentence")
     for verdict in verdicts:
-        table.add_row(verdict.gate, Text(str(verdict.outcome), style=STYLES[verdict.outcome]), verdict.sentence)
+        table.add_row(
+            verdict.gate, Text(str(verdict.outcome), style=STYLES[verdict.outcome]), verdict.sentence
+        )
     return table
 
 
@@ -232,12 +266,17 @@ def by_family(card: Scorecard) -> dict[str, dict[str, float]]:
 
 def cards_json(cards: Sequence[Scorecard]) -> list[dict[str, Any]]:
     """Scorecards for machines, by family."""
-    return [{"policy": card.policy, "profit_per_case": card.profit_per_case(), "families": by_family(card)} for card in cards]
+    return [
+        {"policy": card.policy, "profit_per_case": card.profit_per_case(), "families": by_family(card)}
+        for card in cards
+    ]
 
 
 def cards_table(cards: Sequence[Scorecard]) -> RenderableType:
     """Cents per order by family, one column a policy."""
-    table = _table(f"cents per order, n={cards[0].n} scenarios", "family", *(card.policy[:20] for card in cards))
+    table = _table(
+        f"cents per order, n={cards[0].n} scenarios", "family", *(card.policy[:20] for card in cards)
+    )
     columns = [by_family(card) for card in cards]
     for name in columns[0]:
         table.add_row(name, *(f"{column[name]['profit_per_case']:.1f}" for column in columns))
@@ -259,7 +298,9 @@ def doctor_table(findings: Sequence[Finding]) -> RenderableType:
     styles = {"ok": "green", "missing": "yellow", "broken": "red"}
     table = _table("doctor", "what", "state", "found", "way out")
     for finding in findings:
-        table.add_row(finding.name, Text(finding.state, style=styles[finding.state]), finding.found, finding.mend)
+        table.add_row(
+            finding.name, Text(finding.state, style=styles[finding.state]), finding.found, finding.mend
+        )
     return table
 
 

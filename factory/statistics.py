@@ -44,10 +44,9 @@ class Mean(NamedTuple):
     def bounds(self, alpha: float) -> Bounds:
         """One-sided limits: Student's or the skewness-corrected one, whichever is more careful.
 
-        Student's limit alone is too optimistic when gains are small and losses rare and large: at
-        n=384 and 2.5% it is wrong 10% of the time for a loss that hits 1% of the scenarios, this one
-        2.2%. BCa and percentile bootstraps were measured beside it; they are wrong more often at
-        every shape with fewer than 128 values, need a generator and cost a thousand times more.
+        Student's limit alone is too optimistic when gains are small and losses rare and large, and
+        bootstraps are no better on few values and would make a verdict depend on a seed:
+        docs/design/gates.md has all of them side by side.
         """
         if not np.isfinite(self.error):
             return Bounds(-np.inf, np.inf)

@@ -122,7 +122,9 @@ def work(root: Path, job: Job) -> None:
         folder.write(k, state, asdict(report))
 
 
-def train(root: Path, jobs: list[Job], engine: Engine, watch: Callable[[list[Progress]], None]) -> list[Trained]:
+def train(
+    root: Path, jobs: list[Job], engine: Engine, watch: Callable[[list[Progress]], None]
+) -> list[Trained]:
     """Train every job, side by side; `watch` is told of progress a few times a second.
 
     Raises:
@@ -193,7 +195,9 @@ def _start_ray(root: Path) -> bool:
         os.environ.setdefault(name, "1")
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR", object_store_memory=150_000_000)
+    ray.init(
+        include_dashboard=False, log_to_driver=False, logging_level="ERROR", object_store_memory=150_000_000
+    )
     return True
 
 

@@ -100,7 +100,9 @@ def rule(function: F) -> F:
 def _source_digest() -> str:
     """Digest of every module whose code can be compiled into a kernel."""
     root = Path(__file__).resolve().parent.parent
-    texts = [path.read_bytes() for path in sorted([*root.glob("services/**/*.py"), *root.glob("envs/**/*.py")])]
+    texts = [
+        path.read_bytes() for path in sorted([*root.glob("services/**/*.py"), *root.glob("envs/**/*.py")])
+    ]
     compiled = [text for text in texts if b"@njit" in text or b"@rule" in text]
     return hashlib.sha256(b"".join(compiled)).hexdigest()[:16]
 

@@ -11,18 +11,18 @@ import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from threading import RLock
 from typing import Any, Literal, NamedTuple
 
 from sqlalchemy import (
     URL,
-    Boolean,
     Column,
     ColumnElement,
     Connection,
     Dialect,
     Engine,
     MetaData,
-    QueuePool,
+    StaticPool,
     bindparam,
     create_engine,
     event,
@@ -32,13 +32,15 @@ from sqlalchemy.exc import DBAPIError, NoSuchModuleError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql import ClauseElement
 from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.types import NULLTYPE
 
-from workgym.services.kernel import BadInput, InfrastructureFault
+from workgym.services.kernel import BadInput, Conflict, InfrastructureFault
 
 Row = tuple[Any, ...]
 
 _WRITES = "workgym_writes"
 _PATIENCE_S = 30.0
+_UNIQUE_VIOLATION = "23505"  # SQLite has one writer and cannot race
 
 
 class Compiled(NamedTuple):
@@ -55,8 +57,8 @@ class Compiled(NamedTuple):
 
 def compiled(statement: ClauseElement, dialect: Dialect) -> Compiled:
     """The text of a Core statement, and which parameter goes where."""
-    positional = type(dialect)(paramstyle="qmark" if dialect.name == "sqlite" else "format")
-    text = statement.compile(dialect=positional)
+    kind: Any = type(dialect)
+    text = statement.compile(dialect=kind(paramstyle="qmark" if dialect.name == "sqlite" else "format"))
     assert isinstance(text, SQLCompiler)
     return Compiled(str(text), tuple(text.positiontup or ()))
 
@@ -78,10 +80,11 @@ class Statement:
         """SQL for a dialect.
 
         Raises:
-            AssertionError: the parameters stand in another order than `names`.
+            TypeError: the parameters stand in another order than `names`.
         """
         sql, names = compiled(self.core, dialect)
-        assert names == self.names, f"expected parameters {self.names}, found {names}; name them in this order"
+        if names != self.names:
+            raise TypeError(f"expected parameters {self.names}, found {names}; name them in this order")
         return sql
 
 
@@ -89,11 +92,11 @@ class Among(ColumnElement[bool]):
     """`column` is one of the numbers of one parameter, whose value is `Transaction.numbers(...)`."""
 
     inherit_cache = False
-    type = Boolean()
+    type: Any = NULLTYPE  # a Boolean is rendered as `... = 1` on SQLite, which no index serves
 
     def __init__(self, column: Column[int], name: str) -> None:
         self.column = column
-        self.values = bindparam(name)
+        self.values: ColumnElement[Any] = bindparam(name)
 
 
 @compiles(Among, "sqlite")
@@ -125,8 +128,7 @@ class Transaction:
     def rows(self, statement: Statement, *values: Any) -> list[Row]:
         """All rows of a query."""
         self._cursor.execute(self._text(statement), values)
-        found: list[Row] = self._cursor.fetchall()
-        return found
+        return list(self._cursor.fetchall())
 
     def run(self, statement: Statement, *values: Any) -> int:
         """Change rows; how many."""
@@ -148,19 +150,24 @@ class Transaction:
 class Database:
     """A relational database: SQLite in memory or in a file, or PostgreSQL.
 
+    A database in memory is one connection, used by one transaction at a time; others are many.
+
     Args:
-        url: SQLAlchemy URL; `sqlite://` is in memory and gone when this object is.
+        url: SQLAlchemy URL; `sqlite://` is in memory and gone when this object is closed.
     """
 
     def __init__(self, url: str | URL = "sqlite://") -> None:
         self.engine = make_engine(url)
         self._writer = self.engine.execution_options(**{_WRITES: True})
+        self._reader = self._isolated()
         self._texts: dict[Statement, str] = {}
+        self._turn = RLock()
+        self._only = self.engine.connect() if _in_memory(self.engine.url) else None
 
     def create(self, metadata: MetaData) -> None:
         """Make the tables that are missing."""
-        with _faults_of(self.engine), self._writer.begin() as connection:
-            metadata.create_all(connection)
+        with self.write() as tx:
+            metadata.create_all(tx.connection)
 
     @contextmanager
     def write(self) -> Iterator[Transaction]:
@@ -168,8 +175,9 @@ class Database:
 
         Raises:
             InfrastructureFault: the database cannot be reached or is locked.
+            Conflict: somebody else was faster.
         """
-        with _faults_of(self.engine), self._writer.begin() as connection:
+        with self._begun(self._writer) as connection:
             yield Transaction(connection, self._texts)
 
     @contextmanager
@@ -179,11 +187,28 @@ class Database:
         Raises:
             InfrastructureFault: the database cannot be reached.
         """
-        with _faults_of(self.engine), self.engine.begin() as connection:
+        with self._begun(self._reader) as connection:
             yield Transaction(connection, self._texts)
+
+    def _isolated(self) -> Engine:
+        if self.engine.dialect.name == "postgresql":
+            return self.engine.execution_options(isolation_level="REPEATABLE READ")
+        return self.engine
+
+    @contextmanager
+    def _begun(self, engine: Engine) -> Iterator[Connection]:
+        with _faults_of(engine):
+            if self._only is None:
+                with engine.begin() as connection:
+                    yield connection
+            else:
+                with self._turn, self._only.begin():
+                    yield self._only
 
     def close(self) -> None:
         """Give the connections back."""
+        if self._only is not None:
+            self._only.close()
         self.engine.dispose()
 
 
@@ -193,6 +218,10 @@ def _faults_of(engine: Engine) -> Iterator[None]:
     driver = engine.dialect.loaded_dbapi
     try:
         yield
+    except driver.IntegrityError as error:
+        if getattr(error, "sqlstate", None) != _UNIQUE_VIOLATION:
+            raise
+        raise Conflict("somebody else did the same at the same moment; read again and try again") from error
     except driver.OperationalError as error:
         raise InfrastructureFault(_out_of_reach(engine, error), _fate(error)) from error
     except DBAPIError as error:
@@ -220,9 +249,8 @@ def make_engine(url: str | URL) -> Engine:
     where = _with_driver(make_url(url))
     options: dict[str, Any] = {}
     if _in_memory(where):
-        # One connection, one user at a time: a second connection would be a second database.
-        options = {"poolclass": QueuePool, "pool_size": 1, "max_overflow": 0}
-        options["connect_args"] = {"check_same_thread": False}
+        # A second connection would be a second database.
+        options = {"poolclass": StaticPool, "connect_args": {"check_same_thread": False}}
     try:
         engine = create_engine(where, pool_pre_ping=not _is_sqlite(where), **options)
     except (ModuleNotFoundError, NoSuchModuleError) as error:
@@ -255,6 +283,7 @@ def _configure_sqlite(connection: sqlite3.Connection, _record: object) -> None:
         "journal_mode = WAL",
         "synchronous = NORMAL",
         "foreign_keys = ON",
+        "recursive_triggers = ON",  # else REPLACE deletes rows behind the triggers' back
         "secure_delete = OFF",  # Debian's build overwrites what it deletes: twice the time
     )
     for pragma in pragmas:

@@ -43,7 +43,9 @@ def option_cost(setup: Any, case: Any, weight_g: int, centre: int, service: int)
     """Freight plus foreseen lateness of a parcel, in cents."""
     zone = setup.zone[centre, case[REGION]]
     late = case[DAY] + setup.transit[zone, service] - case[PROMISE]
-    cost = rules.freight(np.int64(setup.parcel[zone, service]), np.int64(setup.per_kg[zone, service]), weight_g)
+    cost = rules.freight(
+        np.int64(setup.parcel[zone, service]), np.int64(setup.per_kg[zone, service]), weight_g
+    )
     return cost + rules.lateness(late, case[PRIORITY])
 
 
@@ -57,6 +59,15 @@ def best_service(setup: Any, case: Any, weight_g: int, centre: int) -> int:
         if cost < least:
             best, least = service, cost
     return best
+
+
+@njit(cache=True, forceinline=True)
+def keepable(setup: Any, region: int, promise: int, day: int) -> int:
+    """1 while the fastest service from the nearest centre would keep the promise, else 0."""
+    for centre in range(setup.zone.shape[0]):
+        if day + setup.transit[setup.zone[centre, region], rules.N_SERVICES - 1] <= promise:
+            return 1
+    return 0
 
 
 @njit(cache=True, forceinline=True)
@@ -151,12 +162,21 @@ def carrier_surprise(setup: Any, key: Any, number: int, row: Any) -> tuple[int, 
 
 @njit(cache=True, forceinline=True)
 def decide(
-    setup: Any, case: Any, status: int, free: Any, picks: Any, decision: int, rank: Any, plan: Any, booking: Any
+    setup: Any,
+    case: Any,
+    status: int,
+    free: Any,
+    picks: Any,
+    decision: int,
+    rank: Any,
+    plan: Any,
+    booking: Any,
 ) -> None:
     """Fill `booking` (BOOKING_WIDTH,) and `plan` (line,) with what a decision changes.
 
-    A refused decision books nothing but its reason. What the carriers do to the promise is booked
-    when the day's wave has left (`carrier_surprise`).
+    A refused decision books nothing but its reason. A promise is broken once, by the decision after
+    which it cannot be kept any more, holding included. What the carriers do to it is booked when the
+    day's wave has left (`carrier_surprise`).
 
     Args:
         setup: constants of the season.
@@ -193,10 +213,16 @@ def decide(
             plan[:] = -1
         else:
             _book_parcels(setup, case, -1, plan, booking)
+    elif decision == split + 1:
+        booking[BROKEN] = 1 - keepable(setup, case[REGION], case[PROMISE], case[DAY] + 1)
     elif decision == split + 2:
         booking[STATUS] = rules.CANCELLED
         booking[BROKEN] = 1
-        booking[POSTED + rules.GOODWILL] = -rules.goodwill(np.int64(setup.facts[basket, VALUE]), case[PRIORITY])
+        booking[POSTED + rules.GOODWILL] = -rules.goodwill(
+            np.int64(setup.facts[basket, VALUE]), case[PRIORITY]
+        )
+    if booking[BROKEN] == 1 and keepable(setup, case[REGION], case[PROMISE], case[DAY]) == 0:
+        booking[BROKEN] = 0  # it was lost before
 
 
 @njit(cache=True, forceinline=True)

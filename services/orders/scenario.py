@@ -109,7 +109,8 @@ class Setup(NamedTuple):
     parcel: Ints  # (Z, S) cents a parcel
     per_kg: Ints  # (Z, S) cents a started kilogram
     capacity: Ints  # (C,) lines that a centre picks a day
-    stock: Ints  # (C, K) opening stock of a normal season, units
+    stock: Ints  # (C, K) opening stock of a normal season beyond `safety`, units
+    safety: Ints  # (C, K) opening stock that no family changes, units
     inbound: Ints  # (C, K) thousandths of a unit in a normal replenishment
     cover: NDArray[np.float32]  # (C, K) days of demand that one unit covers
     arrivals: NDArray[np.int16]  # (F, D, QUANTILES) orders a day by quantile
@@ -144,7 +145,6 @@ def season(baskets: Baskets, days: int = 10, orders_per_day: float = 14.0, slack
     if not 0.5 <= orders_per_day <= 500:
         raise BadInput(f"orders_per_day must lie in 0.5..500, found {orders_per_day}")
     demand = _daily_demand(baskets, orders_per_day)
-    stock = np.ceil(demand * CYCLE_DAYS * 1.3 + _safety_stock(baskets)).astype(np.int32)
     lines_per_day = orders_per_day * float(baskets.lines.mean())
     arrivals = _arrival_quantiles(days, orders_per_day, baskets.weekday_pm)
     return Setup(
@@ -159,7 +159,8 @@ def season(baskets: Baskets, days: int = 10, orders_per_day: float = 14.0, slack
         parcel=np.array(PARCEL_CENTS, dtype=np.int32),
         per_kg=np.array(PER_KG_CENTS, dtype=np.int32),
         capacity=np.ceil(np.array(STOCK_SHARES) * lines_per_day * slack).astype(np.int32),
-        stock=stock,
+        stock=np.ceil(demand * CYCLE_DAYS * 1.3).astype(np.int32),
+        safety=np.ceil(_safety_stock(baskets)).astype(np.int32),
         inbound=(demand * CYCLE_DAYS * 1000).astype(np.int32),
         cover=(1.0 / np.maximum(demand, 0.05)).astype(np.float32),
         arrivals=arrivals,
@@ -190,7 +191,10 @@ def _safety_stock(baskets: Baskets) -> NDArray[np.float64]:
 def _facts(baskets: Baskets) -> Ints:
     """(B, 6) what a basket weighs, is worth and costs."""
     sku, qty = np.maximum(baskets.sku, 0), baskets.qty
-    totals = [(values[sku] * qty).sum(axis=1) for values in (baskets.weight_g, baskets.price_cents, baskets.cost_cents)]
+    totals = [
+        (values[sku] * qty).sum(axis=1)
+        for values in (baskets.weight_g, baskets.price_cents, baskets.cost_cents)
+    ]
     return np.stack([baskets.lines, qty.sum(axis=1), *totals, baskets.region], axis=1).astype(np.int32)
 
 
@@ -312,7 +316,10 @@ def capacity_today(setup: Any, key: Any, family: int, centre: int, day: int) -> 
 @njit(cache=True, forceinline=True)
 def opening_stock(setup: Any, family: int, centre: int, sku: int) -> int:
     """Units on the shelf when the season opens."""
-    return np.int64(setup.stock[centre, sku]) * setup.families[family, _STOCK_PM] // 1000
+    return (
+        setup.safety[centre, sku]
+        + np.int64(setup.stock[centre, sku]) * setup.families[family, _STOCK_PM] // 1000
+    )
 
 
 @njit(cache=True, forceinline=True)

@@ -84,7 +84,9 @@ class State:
             orders = np.array(fields["orders"], dtype=np.int64).reshape(-1, len(COLUMNS))
             return cls(**{**fields, **arrays, "orders": orders})
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise BadInput(f"expected a snapshot of the orders service, found other bytes ({error})") from error
+            raise BadInput(
+                f"expected a snapshot of the orders service, found other bytes ({error})"
+            ) from error
 
     def digest(self) -> str:
         """Content hash."""

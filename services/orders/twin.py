@@ -38,7 +38,19 @@ from workgym.services.orders.scenario import (
 )
 
 # Columns of a lane.
-DAY, CURSOR, N_WAITING, N_ORDERS, BEHIND_PICKS, LATER_LATENESS, LATER_BROKEN, ENDED, FAMILY, BROKEN, REFUSED = range(11)
+(
+    DAY,
+    CURSOR,
+    N_WAITING,
+    N_ORDERS,
+    BEHIND_PICKS,
+    LATER_LATENESS,
+    LATER_BROKEN,
+    ENDED,
+    FAMILY,
+    BROKEN,
+    REFUSED,
+) = range(11)
 LANE_WIDTH = 12
 
 
@@ -117,7 +129,6 @@ def _withdraw_impatient(setup: Any, lanes: Any, i: int, terms: Any) -> None:
             order[STATUS] = rules.WITHDRAWN
             value = np.int64(setup.facts[basket, VALUE])
             terms[rules.GOODWILL] -= rules.withdrawal(value, order[PRIORITY])
-            lane[BROKEN] += 1
             continue
         lanes.waiting[i, kept] = number
         kept += 1
@@ -143,7 +154,7 @@ def _close_day(setup: Any, lanes: Any, i: int, terms: Any) -> None:
             order[STATUS] = rules.CANCELLED
             value = np.int64(setup.facts[order[BASKET], VALUE])
             terms[rules.GOODWILL] -= rules.goodwill(value, order[PRIORITY])
-            lane[BROKEN] += 1
+            lane[BROKEN] += desk.keepable(setup, order[REGION], order[PROMISE], lane[DAY])
 
 
 @njit(cache=True)

@@ -24,7 +24,9 @@ def written(tmp_path: Path, text: str) -> Path:
     return path
 
 
-@pytest.mark.parametrize("path", sorted(Path(__file__).parents[2].glob("pipelines/*.toml")), ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path", sorted(Path(__file__).parents[2].glob("pipelines/*.toml")), ids=lambda path: path.name
+)
 def test_every_shipped_pipeline_is_one(path: Path) -> None:
     assert read_pipeline(path).variants
 
@@ -40,7 +42,10 @@ def test_equal_pipelines_have_equal_digests(tmp_path: Path) -> None:
     ("mistake", "sentence"),
     [
         ("nmae = 1\n" + GOOD, "no field named 'nmae'; did you mean 'name'"),
-        (GOOD.replace("[[variants]]", "[[variants]]\nprest = 'a'"), "no field named 'prest'; did you mean 'preset'"),
+        (
+            GOOD.replace("[[variants]]", "[[variants]]\nprest = 'a'"),
+            "no field named 'prest'; did you mean 'preset'",
+        ),
         (GOOD + "[suite]\nper_famly = 3", "no field named 'per_famly'; did you mean 'per_family'"),
         (GOOD + "[suite]\nper_family = 0", "suite.per_family: .* greater than or equal to 1"),
         (GOOD + "[suite]\nsplit = 'train'", "suite.split: .*'gate' or 'audit'"),

@@ -1,0 +1,233 @@
+"""The learner: Stable-Baselines3's PPO over lanes, its state as plain tensors.
+
+Imported only where something is trained: torch takes seconds to load.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_tensors
+from safetensors.numpy import save as save_tensors
+from sb3_contrib import MaskablePPO
+from sb3_contrib.common.maskable.distributions import MaskableCategoricalDistribution
+from sb3_contrib.common.maskable.policies import MaskableActorCriticPolicy
+from stable_baselines3 import PPO
+from stable_baselines3.common.logger import Logger
+from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+
+from workgym.agents.mlp import Layer
+from workgym.agents.sb3 import LanesVecEnv
+from workgym.agents.training import Recipe
+from workgym.services.kernel import BadInput
+
+State = dict[str, NDArray[Any]]
+
+SURVEY_LANES = 64
+SURVEY_STEPS = 512  # of random play, to learn how far each feature swings
+SURVEY_EVERY = 4
+NARROWEST = 0.05  # a feature that swings less than this is scaled as if it swung so much
+NEVER = -1e8  # logit of an illegal action
+_MOMENTS = ("exp_avg", "exp_avg_sq", "step")
+_ACTIVATIONS = {"relu": torch.nn.ReLU, "tanh": torch.nn.Tanh}
+
+
+class Standardise(BaseFeaturesExtractor):
+    """Brings every feature to mean 0 and deviation 1, as random play measured them once.
+
+    Costs of a few percent of their range decide between two options; unscaled, most of the training
+    goes into growing the weights that can tell them apart.
+    """
+
+    mean: torch.Tensor  # (features,)
+    scale: torch.Tensor  # (features,)
+
+    def __init__(self, observation_space: spaces.Box) -> None:
+        features = int(observation_space.shape[0])
+        super().__init__(observation_space, features)
+        self.register_buffer("mean", torch.zeros(features))
+        self.register_buffer("scale", torch.ones(features))
+
+    def forward(self, obs: torch.Tensor) -> torch.Tensor:
+        """(N, features) standardised observations."""
+        return (obs - self.mean) * self.scale
+
+
+class MaskedCategorical(MaskableCategoricalDistribution):
+    """sb3-contrib's masked distribution with one log-softmax where it takes two and a softmax."""
+
+    _logits: torch.Tensor  # (N, actions)
+    _log_p: torch.Tensor | None  # their log-softmax, once it was asked for
+
+    def proba_distribution(self, action_logits: torch.Tensor) -> MaskedCategorical:
+        """Take logits (N, actions); nothing is masked yet."""
+        self._logits, self._log_p = action_logits, None
+        return self
+
+    def apply_masking(self, masks: Any) -> None:
+        """Rule out what masks (N, actions) say is illegal."""
+        legal = torch.as_tensor(masks, dtype=torch.bool).reshape(self._logits.shape)
+        self._logits, self._log_p = self._logits.masked_fill(~legal, NEVER), None
+
+    def _log_probs(self) -> torch.Tensor:
+        if self._log_p is None:
+            self._log_p = torch.log_softmax(self._logits, dim=1)
+        return self._log_p
+
+    def log_prob(self, actions: torch.Tensor) -> torch.Tensor:
+        """(N,) log-probabilities of actions (N,)."""
+        return self._log_probs().gather(1, actions.long().view(-1, 1)).squeeze(1)
+
+    def entropy(self) -> torch.Tensor:
+        """(N,) nats; an illegal action adds nothing, its probability is exactly 0."""
+        log_p = self._log_probs()
+        return -(log_p.exp() * log_p).sum(1)
+
+    def sample(self) -> torch.Tensor:
+        """(N,) one action each: the first of exponential clocks that run at the probabilities."""
+        p = self._log_probs().exp()
+        return (p / torch.empty_like(p).exponential_()).argmax(1)
+
+    def mode(self) -> torch.Tensor:
+        """(N,) the likeliest actions."""
+        return self._logits.argmax(1)
+
+
+class MaskedPolicy(MaskableActorCriticPolicy):
+    """sb3-contrib's masked policy on `MaskedCategorical`."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.action_dist = MaskedCategorical(int(cast(spaces.Discrete, self.action_space).n))
+
+
+_LEARNERS: dict[str, tuple[Any, Any]] = {
+    "maskable-ppo": (MaskablePPO, MaskedPolicy),
+    "ppo": (PPO, ActorCriticPolicy),
+}
+
+
+def build(recipe: Recipe, env: LanesVecEnv, rate: Callable[[float], float], seed: int) -> Any:
+    """An SB3 model with fresh weights; seeds the lanes and every global generator."""
+    learner, policy = _LEARNERS[recipe.algorithm]
+    model = learner(
+        policy,
+        env,
+        learning_rate=rate,
+        n_steps=recipe.n_steps,
+        batch_size=recipe.minibatch,
+        n_epochs=recipe.epochs,
+        gamma=recipe.gamma,
+        gae_lambda=recipe.gae_lambda,
+        clip_range=recipe.clip,
+        ent_coef=recipe.ent_coef,
+        vf_coef=recipe.vf_coef,
+        max_grad_norm=recipe.max_grad_norm,
+        policy_kwargs={
+            "net_arch": {"pi": list(recipe.net), "vf": list(recipe.net)},
+            "activation_fn": _ACTIVATIONS[recipe.activation],
+            "features_extractor_class": Standardise,
+        },
+        seed=seed,
+        device="cpu",
+    )
+    model.set_logger(Logger(None, []))  # SB3's own makes a folder for every model
+    return model
+
+
+def survey(env: LanesVecEnv, seed: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Mean and scale of every feature under random legal play."""
+    rng = np.random.default_rng(seed)
+    env.seed(seed)
+    seen: list[Any] = [env.reset()]
+    for step in range(SURVEY_STEPS):
+        legal = env.action_masks()
+        obs, *_ = env.step((rng.random(legal.shape) * legal).argmax(axis=1))
+        if step % SURVEY_EVERY == 0:
+            seen.append(obs)
+    rows = np.concatenate(seen).astype(np.float64)
+    mean, scale = rows.mean(axis=0), 1.0 / np.maximum(rows.std(axis=0), NARROWEST)
+    return mean.astype(np.float32), scale.astype(np.float32)
+
+
+def set_features(model: Any, mean: NDArray[np.float32], scale: NDArray[np.float32]) -> None:
+    """Make the model standardise its observations so."""
+    extractor = model.policy.features_extractor
+    extractor.mean.copy_(torch.from_numpy(mean))
+    extractor.scale.copy_(torch.from_numpy(scale))
+
+
+def _stamp(recipe: Recipe, k: int) -> State:
+    return {
+        "recipe": np.frombuffer(bytes.fromhex(recipe.digest()), dtype=np.uint8),
+        "chunk": np.array([k], dtype=np.int64),
+    }
+
+
+def state_of(recipe: Recipe, k: int, model: Any) -> bytes:
+    """The model after k chunks: weights, how observations are standardised, Adam's moments."""
+    policy, tensors = model.policy, _stamp(recipe, k)
+    for name, value in policy.state_dict().items():
+        tensors[f"policy/{name}"] = value.numpy()
+    for name, parameter in policy.named_parameters():
+        for moment, value in policy.optimizer.state.get(parameter, {}).items():
+            tensors[f"adam/{name}/{moment}"] = value.numpy()
+    return save_tensors({name: np.ascontiguousarray(value) for name, value in sorted(tensors.items())})
+
+
+def read_state(recipe: Recipe, state: bytes) -> State:
+    """The tensors of a state.
+
+    Raises:
+        BadInput: the bytes are no state, or one of another recipe.
+    """
+    try:
+        tensors: State = load_tensors(state)
+        recorded = tensors["recipe"].tobytes().hex()
+    except (SafetensorError, KeyError, ValueError, TypeError) as error:
+        raise BadInput(f"expected the state of a training, found damage: {error}") from error
+    if recorded != recipe.digest():
+        raise BadInput(
+            f"expected a state of recipe {recipe.digest()[:12]}, found one of {recorded[:12]}; "
+            "begin with initial_state(recipe)"
+        )
+    return tensors
+
+
+def load_state(model: Any, tensors: State) -> None:
+    """Put weights and moments into a model."""
+    policy = model.policy
+    weights = {
+        name.removeprefix("policy/"): torch.from_numpy(value.copy())
+        for name, value in tensors.items()
+        if name.startswith("policy/")
+    }
+    policy.load_state_dict(weights)
+    for name, parameter in policy.named_parameters():
+        if f"adam/{name}/step" in tensors:
+            policy.optimizer.state[parameter] = {
+                moment: torch.from_numpy(tensors[f"adam/{name}/{moment}"].copy()) for moment in _MOMENTS
+            }
+
+
+def layers_of(tensors: State) -> list[Layer]:
+    """The policy network, with the standardisation folded into its first layer."""
+    mean = tensors["policy/features_extractor.mean"].astype(np.float64)
+    scale = tensors["policy/features_extractor.scale"].astype(np.float64)
+    names = [name for name in tensors if name.startswith("policy/mlp_extractor.policy_net.")]
+    order = sorted({int(name.split(".")[-2]) for name in names})
+    hidden = [f"policy/mlp_extractor.policy_net.{i}" for i in order]
+    pairs = [
+        (tensors[f"{name}.weight"].T.astype(np.float64), tensors[f"{name}.bias"].astype(np.float64))
+        for name in (*hidden, "policy/action_net")
+    ]
+    weight, bias = pairs[0]
+    pairs[0] = weight * scale[:, None], bias - (mean * scale) @ weight
+    return [Layer(np.ascontiguousarray(w, dtype=np.float32), b.astype(np.float32)) for w, b in pairs]

@@ -1,0 +1,146 @@
+"""The worlds that a transaction works in, and what it writes down about them when it ends."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from itertools import chain
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from workgym.services.kernel import NotFound
+from workgym.services.orders import rules
+from workgym.services.orders import statements as sql
+from workgym.services.storage import Row, Statement, Transaction
+
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+NO_ORDER_NUMBER = -1  # of a posting that belongs to no single order
+
+
+def table(rows: Sequence[Row], width: int) -> Ints:
+    """Rows of numbers as an array."""
+    flat = np.fromiter(chain.from_iterable(rows), dtype=np.int64, count=len(rows) * width)
+    return flat.reshape(len(rows), width)
+
+
+class Floor:
+    """Some worlds, ascending by id.
+
+    Attributes:
+        ids: (B,) their ids.
+        rows: (B, 8) columns `sql.WORLD_*`, kept equal to the database by the verbs.
+        worlds: the value of the statements' parameter `worlds`.
+    """
+
+    def __init__(self, rows: Ints, worlds: object) -> None:
+        self.rows = rows
+        self.ids = rows[:, sql.WORLD_ID]
+        self.worlds = worlds
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def day(self) -> Ints:
+        """(B,) business days."""
+        return self.rows[:, sql.WORLD_DAY]
+
+    @property
+    def key(self) -> NDArray[np.uint64]:
+        """(B,) keys of the scenarios' episodes."""
+        return np.ascontiguousarray(self.rows[:, sql.WORLD_KEY]).view(np.uint64)
+
+    def only(self, tx: Transaction, which: Bools) -> Floor:
+        """Some of these worlds, as they are now."""
+        if which.all():
+            return self
+        rows = self.rows[which]
+        return Floor(rows, tx.numbers(rows[:, sql.WORLD_ID].tolist()))
+
+    def day_of(self, worlds: Ints) -> Ints:
+        """The business day of each world of `worlds`."""
+        days: Ints = self.day[np.searchsorted(self.ids, worlds)]
+        return days
+
+
+def take(tx: Transaction, ids: Sequence[int], param: object = None) -> Floor:
+    """Lock worlds until the transaction ends.
+
+    Args:
+        tx: the transaction.
+        ids: ascending.
+        param: the value of the parameter `worlds`, where the caller knows it already.
+
+    Raises:
+        NotFound: one of them does not exist.
+    """
+    return _found(tx, sql.TAKE_WORLDS, ids, param)
+
+
+def see(tx: Transaction, ids: Sequence[int], param: object = None) -> Floor:
+    """Worlds as they are now, not locked; see `take`."""
+    return _found(tx, sql.SEE_WORLDS, ids, param)
+
+
+def _found(tx: Transaction, statement: Statement, ids: Sequence[int], param: object) -> Floor:
+    worlds = tx.numbers(ids) if param is None else param
+    rows = tx.rows(statement, worlds)
+    if len(rows) != len(ids):
+        missing = sorted(set(ids) - {row[0] for row in rows})
+        raise NotFound(f"no world with id {', '.join(map(str, missing))}; open one, or list them")
+    return Floor(table(rows, sql.WORLD_WIDTH), worlds)
+
+
+class Journal:
+    """Postings, broken promises and audit lines of a transaction, written together by `write`."""
+
+    def __init__(self, actor: str) -> None:
+        self.actor = actor
+        self._postings: list[Ints] = []
+        self._broken: list[Ints] = []
+        self._log: list[tuple[int, int, str, str, str, str]] = []
+
+    def post(self, rows: Ints) -> None:
+        """Note ledger entries: (n, 5) world, day, order, account, cents."""
+        if len(rows):
+            self._postings.append(rows)
+
+    def broke(self, rows: Ints) -> None:
+        """Note promises broken, negative for those that hold again: (n, 2) count, world."""
+        rows = rows[rows[:, 0] != 0]
+        if len(rows):
+            self._broken.append(rows)
+
+    def log(self, lines: Iterable[tuple[int, int, str, str, str]]) -> None:
+        """Note audit lines: world, day, verb, subject, payload."""
+        actor = self.actor
+        self._log += [(world, day, actor, verb, subject, text) for world, day, verb, subject, text in lines]
+
+    def note(self, world: int, day: int, verb: str, subject: str, **payload: Any) -> None:
+        """Note one audit line."""
+        self.log([(world, day, verb, subject, json.dumps(payload, sort_keys=True))])
+
+    def earned(self, ids: Ints) -> Ints:
+        """(accounts, B) cents noted so far for each world of `ids`, which are ascending."""
+        terms = np.zeros((len(rules.ACCOUNTS), len(ids)), dtype=np.int64)
+        for rows in self._postings:
+            np.add.at(terms, (rows[:, 3], np.searchsorted(ids, rows[:, 0])), rows[:, 4])
+        return terms
+
+    def write(self, tx: Transaction) -> None:
+        """Put everything noted into the database."""
+        names = rules.ACCOUNTS
+        entries = [
+            (world, day, None if number == NO_ORDER_NUMBER else number, names[account], cents)
+            for rows in self._postings
+            for world, day, number, account, cents in rows.tolist()
+        ]
+        tx.many(sql.POST, entries)
+        for rows in self._broken:
+            tx.many(sql.BREAK_PROMISES, rows.tolist())
+        tx.many(sql.LOG, self._log)
+        self._postings, self._broken, self._log = [], [], []

@@ -1,0 +1,273 @@
+"""The live service's tables: what an order department writes down, for many worlds side by side.
+
+Every row belongs to a world. Days count from 0 within a world; money is integer cents.
+
+A foreign key is checked when its statement ends, so rows go in parents first and out children first:
+`metadata.sorted_tables` is that order.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import (
+    DDL,
+    BigInteger,
+    CheckConstraint,
+    Column,
+    DateTime,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+    event,
+    func,
+)
+from sqlalchemy.sql.ddl import ExecutableDDLElement
+
+from workgym.services.orders.rules import ACCOUNTS, MAX_LINES, SERVICES, STATUSES
+from workgym.services.orders.scenario import REGIONS
+
+metadata = MetaData()
+
+_SERIAL = BigInteger().with_variant(Integer, "sqlite")  # SQLite numbers rows in INTEGER columns only
+_CLUSTERED: dict[str, Any] = {"sqlite_with_rowid": False}  # rows lie in the order of their key
+
+
+def _world(primary_key: bool = False, ondelete: str | None = None) -> Column[int]:
+    key = ForeignKey("worlds.id", ondelete=ondelete)
+    return Column("world_id", _SERIAL, key, primary_key=primary_key, autoincrement=False, nullable=False)
+
+
+def _one_of(column: str, names: tuple[str, ...]) -> CheckConstraint:
+    listed = ", ".join(f"'{name}'" for name in names)
+    return CheckConstraint(f"{column} IN ({listed})", name=f"known_{column}")
+
+
+def _belongs_to(table: str, column: str) -> ForeignKeyConstraint:
+    """A row of the same world."""
+    return ForeignKeyConstraint(["world_id", column], [f"{table}.world_id", f"{table}.{column}"])
+
+
+worlds = Table(
+    "worlds",
+    metadata,
+    Column("id", _SERIAL, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    Column("season", Text, nullable=False),  # digest of the season's constants
+    Column("template", SmallInteger, nullable=False),  # 1: others are copied from it; nobody works in it
+    Column("key", BigInteger, nullable=False),  # of the scenario's episode: its 64 bits as a signed number
+    Column("family", SmallInteger, nullable=False),
+    Column("day", Integer, nullable=False),
+    Column("days", Integer, nullable=False),
+    Column("ended", SmallInteger, nullable=False),
+    Column("placed", Integer, nullable=False),  # orders so far; the number of the next one
+    Column("broken", Integer, nullable=False),  # promises
+    CheckConstraint("day >= 0 AND day <= days", name="day_in_season"),
+    CheckConstraint("ended IN (0, 1) AND template IN (0, 1)", name="flags"),
+    CheckConstraint("placed >= 0", name="placed_counts"),
+)
+
+centres = Table(
+    "centres",
+    metadata,
+    _world(primary_key=True),
+    Column("centre", SmallInteger, primary_key=True, autoincrement=False),
+    Column("name", Text, nullable=False),
+    Column("capacity", Integer, nullable=False),  # lines on a normal day
+    Column("picks_left", Integer, nullable=False),  # lines today
+    CheckConstraint("capacity >= 0 AND picks_left >= 0", name="picks_are_counted"),
+    **_CLUSTERED,
+)
+
+skus = Table(
+    "skus",
+    metadata,
+    _world(primary_key=True),
+    Column("sku", Integer, primary_key=True, autoincrement=False),
+    Column("code", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("price_cents", Integer),  # NULL: the season does not tell; the web shop sells it, nobody else
+    Column("cost_cents", Integer),
+    Column("weight_g", Integer),
+    UniqueConstraint("world_id", "code"),
+    CheckConstraint("price_cents >= 0 AND cost_cents >= 0 AND weight_g >= 0", name="goods_are_measured"),
+    **_CLUSTERED,
+)
+
+customers = Table(
+    "customers",
+    metadata,
+    _world(primary_key=True),
+    Column("customer", Integer, primary_key=True, autoincrement=False),
+    Column("name", Text, nullable=False),
+    Column("region", SmallInteger, nullable=False),
+    CheckConstraint(f"region BETWEEN 0 AND {len(REGIONS) - 1}", name="known_region"),
+    **_CLUSTERED,
+)
+
+stock = Table(
+    "stock",
+    metadata,
+    _world(primary_key=True),
+    Column("sku", Integer, primary_key=True, autoincrement=False),
+    Column("centre", SmallInteger, primary_key=True, autoincrement=False),
+    Column("on_hand", Integer, nullable=False),
+    Column("reserved", Integer, nullable=False),  # of on_hand, for allocated orders
+    _belongs_to("skus", "sku"),
+    _belongs_to("centres", "centre"),
+    CheckConstraint("0 <= reserved AND reserved <= on_hand", name="stock_is_there"),
+    **_CLUSTERED,
+)
+
+orders = Table(
+    "orders",
+    metadata,
+    _world(primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("customer", Integer, nullable=False),
+    Column("reference", Integer),  # basket of the web shop; NULL: typed in
+    Column("region", SmallInteger, nullable=False),
+    Column("priority", SmallInteger, nullable=False),
+    Column("placed_on", Integer, nullable=False),
+    Column("promise_on", Integer, nullable=False),
+    Column("gives_up_on", Integer),  # known to the scenario only; NULL: a patient customer
+    Column("status", Text, nullable=False),
+    Column("reviewed_on", Integer, nullable=False),  # day of the last decision, -1 before the first
+    Column("picks", SmallInteger, nullable=False),  # lines
+    Column("units", Integer, nullable=False),
+    Column("weight_g", Integer, nullable=False),
+    Column("value_cents", Integer, nullable=False),
+    Column("goods_cents", Integer, nullable=False),
+    Column("version", Integer, nullable=False),
+    _belongs_to("customers", "customer"),
+    _one_of("status", STATUSES),
+    CheckConstraint(f"region BETWEEN 0 AND {len(REGIONS) - 1}", name="known_region"),
+    CheckConstraint("priority IN (0, 1)", name="priority_or_not"),
+    CheckConstraint(f"picks BETWEEN 1 AND {MAX_LINES}", name="one_tote"),
+    CheckConstraint("placed_on >= 0 AND promise_on >= placed_on AND reviewed_on >= -1", name="days_in_order"),
+    # The desk's queue, the day's wave and the lists of the pages.
+    Index("orders_by_status", "world_id", "status", "reviewed_on", "number", "picks"),
+    **_CLUSTERED,
+)
+
+order_lines = Table(
+    "order_lines",
+    metadata,
+    Column("world_id", _SERIAL, primary_key=True, autoincrement=False),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("line", SmallInteger, primary_key=True, autoincrement=False),
+    Column("sku", Integer, nullable=False),
+    Column("qty", Integer, nullable=False),
+    Column("weight_g", Integer, nullable=False),  # of the whole line
+    Column("centre", SmallInteger),  # that ships it; NULL until the order is allocated
+    _belongs_to("orders", "number"),
+    _belongs_to("skus", "sku"),
+    _belongs_to("centres", "centre"),
+    CheckConstraint("qty > 0 AND weight_g >= 0", name="something_is_ordered"),
+    **_CLUSTERED,
+)
+
+shipments = Table(
+    "shipments",
+    metadata,
+    Column("world_id", _SERIAL, primary_key=True, autoincrement=False),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("centre", SmallInteger, primary_key=True, autoincrement=False),
+    Column("service", Text, nullable=False),
+    Column("freight_cents", Integer, nullable=False),
+    Column("shipped_on", Integer),  # NULL until the wave has left
+    Column("due_on", Integer, nullable=False),  # by the carrier's timetable
+    _belongs_to("orders", "number"),
+    _belongs_to("centres", "centre"),
+    _one_of("service", SERVICES),
+    CheckConstraint("freight_cents >= 0", name="freight_costs"),
+    **_CLUSTERED,
+)
+
+inbound = Table(
+    "inbound",
+    metadata,
+    Column("id", _SERIAL, primary_key=True),
+    _world(),
+    Column("centre", SmallInteger, nullable=False),
+    Column("sku", Integer, nullable=False),
+    Column("units", Integer, nullable=False),
+    Column("eta", Integer, nullable=False),
+    Column("received_on", Integer),  # NULL while on its way
+    _belongs_to("centres", "centre"),
+    _belongs_to("skus", "sku"),
+    CheckConstraint("units > 0 AND eta >= 0", name="something_comes"),
+    Index("inbound_by_day", "world_id", "received_on", "eta"),
+)
+
+ledger = Table(
+    "ledger",
+    metadata,
+    Column("id", _SERIAL, primary_key=True),
+    _world(),
+    Column("day", Integer, nullable=False),
+    Column("number", Integer),  # NULL: carried forward, of no single order
+    Column("account", Text, nullable=False),
+    Column("cents", Integer, nullable=False),
+    _belongs_to("orders", "number"),
+    _one_of("account", ACCOUNTS),
+    Index("ledger_by_order", "world_id", "number"),
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", _SERIAL, primary_key=True),
+    # The only cascade: while a world exists nobody may shorten its log, and it goes with the world.
+    _world(ondelete="CASCADE"),
+    Column("day", Integer, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("verb", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("payload", Text, nullable=False),  # JSON
+    Column("recorded_at", DateTime, nullable=False, server_default=func.current_timestamp()),
+    Index("audit_by_world", "world_id"),
+)
+
+idempotency = Table(
+    "idempotency",
+    metadata,
+    _world(primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("request", Text, nullable=False),  # hash
+    Column("response", Text, nullable=False),  # JSON
+    **_CLUSTERED,
+)
+
+_APPEND_ONLY = {
+    "sqlite": (
+        """CREATE TRIGGER audit_is_never_changed BEFORE UPDATE ON audit
+           BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END""",
+        """CREATE TRIGGER audit_is_never_shortened BEFORE DELETE ON audit
+           WHEN EXISTS (SELECT 1 FROM worlds WHERE id = OLD.world_id)
+           BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END""",
+    ),
+    "postgresql": (
+        """CREATE OR REPLACE FUNCTION keep_audit() RETURNS trigger LANGUAGE plpgsql AS $$
+           BEGIN
+             IF TG_OP = 'DELETE' THEN
+               IF NOT EXISTS (SELECT 1 FROM worlds WHERE id = OLD.world_id) THEN RETURN OLD; END IF;
+             END IF;
+             RAISE EXCEPTION 'the audit log is append-only';
+           END $$""",
+        """CREATE TRIGGER audit_is_never_changed BEFORE UPDATE OR DELETE ON audit
+           FOR EACH ROW EXECUTE FUNCTION keep_audit()""",
+        """CREATE TRIGGER audit_is_never_emptied BEFORE TRUNCATE ON audit
+           FOR EACH STATEMENT EXECUTE FUNCTION keep_audit()""",
+    ),
+}
+for _dialect, _texts in _APPEND_ONLY.items():
+    for _text in _texts:
+        _trigger: ExecutableDDLElement = DDL(_text)  # type: ignore[no-untyped-call]  # SQLAlchemy's own
+        event.listen(audit, "after_create", _trigger.execute_if(dialect=_dialect))

@@ -1,0 +1,171 @@
+"""The error tree as HTTP: RFC 9457 problem documents, the same for every service.
+
+    {"title": "Conflict", "status": 409, "reason": "short-of-stock", "detail": "the centre has ..."}
+
+People read `detail`, programs branch on `reason`. Nothing of the request is echoed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any, Literal
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from workgym.services.kernel import (
+    BadInput,
+    Conflict,
+    InfrastructureFault,
+    NotFound,
+    Refused,
+    WorkgymError,
+)
+
+MEDIA_TYPE = "application/problem+json"
+MEANING = {
+    404: "There is no such thing.",
+    409: "The business refuses, somebody else was faster, or the idempotency key came with another request. "
+    "Nothing was changed.",
+    413: "The body is larger than the service reads.",
+    422: "The request is malformed or a value is outside its range. Nothing was changed.",
+    503: "The database did not answer; `committed` says whether the request took effect. Ask again with the "
+    "same idempotency key.",
+}
+_KINDS: tuple[tuple[type[WorkgymError], int, str], ...] = (
+    (Refused, 409, "refused"),
+    (NotFound, 404, "not-found"),
+    (Conflict, 409, "conflict"),
+    (BadInput, 422, "bad-input"),
+    (InfrastructureFault, 503, "fault"),
+)
+_WORDS = {404: "not-found", 405: "not-allowed", 413: "too-large", 422: "bad-input"}  # of plain HTTP errors
+_MOST_FLAWS, _LONGEST_PLACE = 20, 120
+
+
+class Flaw(BaseModel):
+    """One thing wrong with a request."""
+
+    where: str = Field(description="Place in the request, for instance `body/lines/0/qty`")
+    message: str = Field(description="What was expected there")
+
+
+class Problem(BaseModel):
+    """Why a request was not carried out (RFC 9457)."""
+
+    title: str = Field(description="Name of the status")
+    status: int = Field(description="HTTP status")
+    reason: str = Field(description="One stable word for programs, for instance `refused` or `not-found`")
+    detail: str = Field(description="A sentence for people")
+    committed: Literal["yes", "no", "unknown"] | None = Field(
+        None, description="Whether the request took effect; with status 503 only"
+    )
+    errors: list[Flaw] | None = Field(None, description="Every flaw of the request; with status 422 only")
+
+
+class BodyLimit:
+    """Middleware that stops reading a body at `most` bytes, whatever length was announced."""
+
+    def __init__(self, app: ASGIApp, most: int) -> None:
+        self.app = app
+        self.most = most
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve, counting."""
+        seen = 0
+
+        async def counted() -> Message:
+            nonlocal seen
+            message = await receive()
+            seen += len(message.get("body", b""))
+            if seen > self.most:
+                raise HTTPException(
+                    413, f"expected a body of at most {self.most:,} bytes, found a larger one"
+                )
+            return message
+
+        await self.app(scope, counted, send)
+
+
+class _ProblemResponse(JSONResponse):
+    media_type = MEDIA_TYPE
+
+    def render(self, content: Any) -> bytes:
+        """ASCII, because a field's name may hold what UTF-8 cannot: half a surrogate pair."""
+        return json.dumps(content).encode()
+
+
+def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of an operation that can answer these problems."""
+    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    return {status: {"description": MEANING[status], "content": content} for status in statuses}
+
+
+def answer_problems(app: FastAPI, words: Mapping[int, str]) -> None:
+    """Let `app` answer every error of the tree with a problem, and describe problems in its OpenAPI.
+
+    Args:
+        app: the application.
+        words: the `reason` of each `Refused.code` that the service has.
+    """
+
+    async def on_error(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, WorkgymError)
+        return _of_tree(error, words)
+
+    app.add_exception_handler(WorkgymError, on_error)
+    app.add_exception_handler(RequestValidationError, _on_flaws)
+    app.add_exception_handler(HTTPException, _on_http)
+    _describe(app)
+
+
+def _of_tree(error: WorkgymError, words: Mapping[int, str]) -> JSONResponse:
+    status, reason = next((status, word) for kind, status, word in _KINDS if isinstance(error, kind))
+    if isinstance(error, Refused):
+        reason = words.get(error.code, reason)
+    if isinstance(error, InfrastructureFault):
+        return _problem(status, reason, str(error), {"Retry-After": "1"}, committed=error.committed)
+    return _problem(status, reason, str(error))
+
+
+async def _on_flaws(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    flaws = [
+        {"where": "/".join(map(str, flaw["loc"]))[:_LONGEST_PLACE], "message": flaw["msg"]}
+        for flaw in error.errors()[:_MOST_FLAWS]
+    ]
+    detail = "; ".join(f"{flaw['where']}: {flaw['message']}" for flaw in flaws)
+    return _problem(422, "bad-input", detail, errors=flaws)
+
+
+async def _on_http(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    # FastAPI answers some unreadable bodies with 400 and others with 422; to a client they are one thing.
+    status = 422 if error.status_code == 400 else error.status_code
+    return _problem(status, _WORDS.get(status, "refused"), str(error.detail), error.headers)
+
+
+def _problem(
+    status: int, reason: str, detail: str, headers: Mapping[str, str] | None = None, **more: object
+) -> JSONResponse:
+    content = {"title": HTTPStatus(status).phrase, "status": status, "reason": reason, "detail": detail}
+    return _ProblemResponse({**content, **more}, status, headers)
+
+
+def _describe(app: FastAPI) -> None:
+    """Add the schema of a problem; FastAPI would give it the wrong media type."""
+    make = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        schema = make()
+        problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+        schema["components"]["schemas"].update({**problem.pop("$defs"), "Problem": problem})
+        return schema
+
+    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to extend the schema

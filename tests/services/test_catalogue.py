@@ -1,0 +1,184 @@
+"""Every service of the catalogue, and what the door lets in."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+from fastapi import FastAPI
+
+from workgym import services as catalogue_folder
+from workgym.services import application, catalogue, service, services
+from workgym.services.__main__ import main
+from workgym.services.kernel import BadInput, NotFound, Service
+
+ROOT = Path(__file__).resolve().parents[2]
+SERVICES = services()
+GOOD = "workgym.services.orders:SERVICE"
+NOT_OURS = "json:dumps"
+
+
+def folders_of_services() -> set[str]:
+    return {path.parent.name for path in Path(catalogue_folder.__path__[0]).glob("*/rules.py")}
+
+
+def test_every_service_of_ours_enters_by_the_entry_point():
+    assert folders_of_services() <= set(SERVICES)
+
+
+def test_the_project_file_offers_what_is_installed():
+    offered = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"][catalogue.GROUP]
+    assert set(offered) <= set(SERVICES)
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_service_has_the_name_under_which_it_is_offered(name):
+    assert service(name) == SERVICES[name]
+    assert SERVICES[name].name == name
+    assert SERVICES[name].title
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_an_application_is_built_over_an_empty_database(name):
+    assert isinstance(application(SERVICES[name], "sqlite://"), FastAPI)
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_envs_that_stand_on_a_service_are_registered(name):
+    import gymnasium
+
+    import workgym.envs
+
+    assert workgym.envs.ENV_IDS
+    assert set(SERVICES[name].env_ids) <= set(gymnasium.registry)
+
+
+def test_an_unknown_name_is_answered_with_the_nearest():
+    with pytest.raises(NotFound, match="no service named 'order'; did you mean 'orders'"):
+        service("order")
+
+
+# Services of others
+
+
+def offer(monkeypatch, **offers: str) -> None:
+    """Install entry points; two underscores at the end of a name are a second package's offer."""
+    found = [EntryPoint(name.rstrip("_"), value, catalogue.GROUP) for name, value in offers.items()]
+    monkeypatch.setattr(catalogue, "entry_points", lambda group: found)
+
+
+@pytest.mark.parametrize(
+    ("value", "complaint"),
+    [
+        ("workgym.no_such_module:SERVICE", "cannot be imported .* repair or uninstall it"),
+        ("workgym.services.orders:NO_SUCH_NAME", "cannot be imported"),
+        (NOT_OURS, "expected a Service named 'broken'"),
+        (GOOD, "expected a Service named 'broken'"),
+    ],
+)
+def test_a_broken_service_is_told_and_hides_no_other(monkeypatch, caplog, value, complaint):
+    offer(monkeypatch, broken=value, orders=GOOD)
+    with pytest.raises(BadInput, match=complaint):
+        service("broken")
+    with caplog.at_level(logging.WARNING):
+        assert set(services()) == {"orders"}
+    assert "broken" in caplog.text
+
+
+def test_two_packages_may_not_offer_one_name(monkeypatch):
+    offer(monkeypatch, orders=GOOD, orders__=GOOD)
+    with pytest.raises(BadInput, match=r"found it in .* and .*; uninstall one"):
+        service("orders")
+
+
+def test_a_service_of_somebody_else_is_served_like_ours(monkeypatch, tmp_path):
+    module = tmp_path / "laundry_of_somebody.py"
+    module.write_text(
+        "from workgym.services.kernel import Service\n"
+        "SERVICE = Service('laundry', 'Laundry', 'laundry_of_somebody:create', ())\n"
+        "def create(database): return ('app', database)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    offer(monkeypatch, laundry="laundry_of_somebody:SERVICE")
+    assert services() == {"laundry": Service("laundry", "Laundry", "laundry_of_somebody:create", ())}
+    assert application(service("laundry"), "sqlite://") == ("app", "sqlite://")
+
+
+def test_the_catalogue_stays_light():
+    heavy = ("torch", "ray", "fastapi", "pandas", "sqlalchemy", "stable_baselines3")
+    code = (
+        f"import sys, workgym.services as s; s.services(); print(*[m for m in {heavy} if m in sys.modules])"
+    )
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not answer.stdout.split()
+
+
+# The command
+
+
+def run(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "workgym.services", *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=60)
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_help_lists_every_service(name, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["--help"])
+    assert stop.value.code == 0
+    text = capsys.readouterr().out
+    assert name in text
+    assert SERVICES[name].title in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "complaint"),
+    [
+        (["order"], 2, "did you mean 'orders'"),
+        (["orders", "--database", "nonsense"], 2, "expected a database URL such as sqlite:///"),
+        (["orders", "--database", "oracle+nothing://x/y"], 2, "no driver for"),
+        (["orders", "--database", "sqlite:///no/such/folder/x.db"], 1, "check that it runs"),
+        (["orders", "--database", "sqlite://", "--port", "99999"], 2, "expected --port in 0..65535"),
+        (["orders", "--database", "sqlite://", "--host", "192.0.2.1", "--port", "0"], 1, "cannot listen on"),
+    ],
+)
+def test_a_wrong_argument_is_told_with_the_way_out(arguments, code, complaint, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == code
+    told = capsys.readouterr().err
+    assert told.startswith("error: ")
+    assert complaint in told
+    assert "Traceback" not in told
+
+
+def test_a_taken_port_is_told_before_anything_is_served(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        answer = run("orders", "--database", "sqlite://", "--port", str(port), folder=tmp_path)
+    assert answer.returncode == 1
+    assert f"port {port}" in answer.stderr
+    assert "give another --port" in answer.stderr
+    assert "Traceback" not in answer.stderr
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_service_is_served_from_an_empty_folder_and_stops_when_asked(name, tmp_path):
+    import httpx
+
+    command = [sys.executable, "-m", "workgym.services", name, "--port", "0"]
+    env = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True, env=env) as server:
+        try:
+            line = server.stdout.readline()
+            url = line.split()[line.split().index("(operations:") - 1]
+            assert httpx.get(f"{url}/healthz", timeout=30).json() == {"status": "ok"}
+        finally:
+            server.terminate()
+    assert [path.name for path in tmp_path.glob("*.db")] == [f"{name}.db"]
