@@ -105,7 +105,7 @@ class MaskedPolicy(MaskableActorCriticPolicy):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.action_dist = MaskedCategorical(int(cast(spaces.Discrete, self.action_space).n))
+        self.action_dist = MaskedCategorical(int(cast("spaces.Discrete[Any]", self.action_space).n))
 
 
 _LEARNERS: dict[str, tuple[Any, Any]] = {

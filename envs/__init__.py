@@ -10,5 +10,5 @@ gym.register(
     id="workgym/Orders-v0",
     entry_point="workgym.envs.orders:OrdersEnv",
     vector_entry_point="workgym.envs.orders:OrdersVectorEnv",
-    max_episode_steps=4000,
+    max_episode_steps=20_000,
 )

@@ -48,8 +48,9 @@ app = typer.Typer(
 imports = typer.Typer(help="Read a company's own history.", no_args_is_help=True)
 app.add_typer(imports, name="import")
 
-out = Console()
-err = Console(stderr=True)
+WIDTH = None if sys.stdout.isatty() else 132  # a pipe has no width; tables need one
+out = Console(width=WIDTH)
+err = Console(stderr=True, width=WIDTH)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
 Home = Annotated[

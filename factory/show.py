@@ -86,51 +86,44 @@ def _note(one: TrainingProgress) -> str:
 
 def run_report(result: Result) -> RenderableType:
     """The table of a run, its outcome, and where to look next."""
-    table = Table(
-        title=f"{result.run.pipeline}, run {result.run.id}: against {result.opponent.name}",
-        title_justify="left",
-    )
-    table.add_column("variant")
-    table.add_column("version", justify="right")
-    for name in ("profit/order", "gain/order", "interval", "flips", "p99 us"):
-        table.add_column(name, justify="right")
-    table.add_column("verdict", overflow="fold")
+    name = result.run.pipeline
+    table = _table(f"{name}, run {result.run.id}: against {result.opponent.name}", "variant", "version")
+    for column in ("profit/order", "gain", "interval", "flips", "p99 us", "verdict"):
+        table.add_column(column, justify="left" if column == "verdict" else "right", no_wrap=True)
     for candidate in result.candidates:
         table.add_row(*_candidate_row(candidate))
     for card in result.rules:
-        table.add_row(
-            Text(card.policy, style="dim"),
-            "",
-            f"{card.profit_per_case():.1f}",
-            *[""] * 4,
-            Text("rule of today", style="dim"),
-        )
-    name = result.run.pipeline
-    nexts = f"Look next: factory show {name} · factory dashboard · factory evaluate {name} --split audit"
-    style = "green" if result.promoted else "yellow"
-    return Group(table, Text(result.sentence, style=style), Text(nexts, style="dim"))
+        profit = f"{card.profit_per_case():.1f}"
+        table.add_row(card.policy, "", profit, "", "", "", "", "rule of today", style="dim")
+    held = [candidate for candidate in result.candidates if not candidate.passed]
+    reasons = [Text(f"{candidate.trained.job.name}: {candidate.reason()}") for candidate in held]
+    outcome = Text(result.sentence, style="green" if result.promoted else "yellow")
+    nexts = f"Look next: factory show {name} | factory dashboard | factory evaluate {name} --split audit"
+    return Group(table, *reasons, outcome, Text(nexts, style="dim"))
 
 
 def _candidate_row(candidate: Candidate) -> list[RenderableType]:
     numbers = {verdict.gate: verdict.numbers for verdict in candidate.verdicts}
     gain = numbers.get("improvement", {})
-    flips = numbers.get("flips", {})
     latency = candidate.card.latency_us or {}
-    verdict = (
-        Text("passed every gate", style="green")
-        if candidate.passed
-        else Text(candidate.reason(), style="red")
-    )
     return [
         candidate.trained.job.name,
         str(candidate.version.version),
         f"{candidate.card.profit_per_case():.1f}",
         _number(gain, "gain", "{:+.1f}"),
         f"{_number(gain, 'low', '{:+.1f}')} to {_number(gain, 'high', '{:+.1f}')}",
-        _number(flips, "flips", "{:.0f}"),
+        _number(numbers.get("flips", {}), "flips", "{:.0f}"),
         _number(latency, "p99", "{:.0f}"),
-        verdict,
+        _short_verdict(candidate),
     ]
+
+
+def _short_verdict(candidate: Candidate) -> Text:
+    """Passed, or the gates that hold the candidate back."""
+    if candidate.passed:
+        return Text("passed every gate", style="green")
+    held = [f"{verdict.gate} {verdict.outcome}" for verdict in candidate.verdicts if not verdict.passed]
+    return Text(", ".join(held), style="red")
 
 
 def _number(numbers: Any, name: str, pattern: str) -> str:

@@ -9,16 +9,12 @@ import argparse
 import socket
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import uvicorn
 from sqlalchemy.exc import ArgumentError
 
-from workgym.services.catalogue import application, service, services
+from workgym.services.catalogue import ASGIApp, application, service, services
 from workgym.services.kernel import BadInput, InfrastructureFault, NotFound, Service
-
-if TYPE_CHECKING:
-    from starlette.types import ASGIApp
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -9,14 +9,14 @@ A package offers a service with an entry point that names its `Service` record:
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable, Callable
 from importlib.metadata import EntryPoint, entry_points
 from pkgutil import resolve_name
-from typing import TYPE_CHECKING
+from typing import Any
 
 from workgym.services.kernel import BadInput, NotFound, Service, did_you_mean
 
-if TYPE_CHECKING:
-    from starlette.types import ASGIApp
+ASGIApp = Callable[..., Awaitable[Any]]
 
 GROUP = "workgym.services"
 _log = logging.getLogger(__name__)

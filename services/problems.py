@@ -8,16 +8,14 @@ People read `detail`, programs branch on `reason`. Nothing of the request is ech
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from http import HTTPStatus
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, cast
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
-from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from workgym.services.kernel import (
     BadInput,
@@ -27,6 +25,10 @@ from workgym.services.kernel import (
     Refused,
     WorkgymError,
 )
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
 
 MEDIA_TYPE = "application/problem+json"
 MEANING = {
@@ -72,11 +74,11 @@ class Problem(BaseModel):
 class BodyLimit:
     """Middleware that stops reading a body at `most` bytes, whatever length was announced."""
 
-    def __init__(self, app: ASGIApp, most: int) -> None:
+    def __init__(self, app: Callable[[Message, Receive, Send], Awaitable[None]], most: int) -> None:
         self.app = app
         self.most = most
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Serve, counting."""
         seen = 0
 
@@ -91,6 +93,14 @@ class BodyLimit:
             return message
 
         await self.app(scope, counted, send)
+
+
+class _HttpError(Protocol):
+    """What FastAPI and the router below it raise for requests that reach no operation."""
+
+    status_code: int
+    detail: str
+    headers: Mapping[str, str] | None
 
 
 class _ProblemResponse(JSONResponse):
@@ -121,7 +131,8 @@ def answer_problems(app: FastAPI, words: Mapping[int, str]) -> None:
 
     app.add_exception_handler(WorkgymError, on_error)
     app.add_exception_handler(RequestValidationError, _on_flaws)
-    app.add_exception_handler(HTTPException, _on_http)
+    for status in (400, *_WORDS):
+        app.add_exception_handler(status, _on_http)
     _describe(app)
 
 
@@ -145,10 +156,10 @@ async def _on_flaws(request: Request, error: Exception) -> JSONResponse:
 
 
 async def _on_http(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, HTTPException)
+    http = cast(_HttpError, error)
     # FastAPI answers some unreadable bodies with 400 and others with 422; to a client they are one thing.
-    status = 422 if error.status_code == 400 else error.status_code
-    return _problem(status, _WORDS.get(status, "refused"), str(error.detail), error.headers)
+    status = 422 if http.status_code == 400 else http.status_code
+    return _problem(status, _WORDS[status], http.detail, http.headers)
 
 
 def _problem(

@@ -45,6 +45,14 @@ def test_a_day_runs_from_order_to_wave(desk):
     assert desk.done("/close-day")["day"] == 1
 
 
+def test_a_new_day_brings_new_picks(desk):
+    fresh = desk.get("/centres")
+    desk.allocated()
+    assert desk.get("/centres") != fresh
+    desk.done("/close-day")
+    assert desk.get("/centres") == fresh
+
+
 def test_a_held_order_leaves_the_queue_until_tomorrow(season):
     first, second = season.get("/queue")[:2]
     season.done(f"/orders/{first['number']}/hold")
