@@ -12,9 +12,9 @@ PRESETS: dict[str, dict[str, Any]] = {
     # Profit alone: shows what promises cost, and breaks more of them than the rules do.
     "profit": {**_COMMON},
     # Keeps promises: each broken one costs the learner as much as an apology to a priority customer.
-    "reliable": {**_COMMON, "violation_cost": 1200},
+    "reliable": {**_COMMON, "violation_cost": 1000},
     # A tenth of the weights, for the same promises: for the edge.
-    "small": {**_COMMON, "violation_cost": 1200, "net": (16, 16)},
+    "small": {**_COMMON, "violation_cost": 1000, "net": (16, 16)},
     # Looks two days ahead instead of one.
-    "patient": {**_COMMON, "violation_cost": 1200, "gamma": 0.975, "gae_lambda": 0.95},
+    "patient": {**_COMMON, "violation_cost": 1000, "gamma": 0.975, "gae_lambda": 0.95},
 }

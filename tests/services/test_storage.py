@@ -100,6 +100,25 @@ def test_threads_take_turns_on_a_database_in_memory() -> None:
         assert tx.rows(ALL) == [(1, 200)]
 
 
+def test_many_may_open_a_new_database_together(database_url: str) -> None:
+    together = threading.Barrier(6)
+    faults: list[BaseException] = []
+
+    def start() -> None:
+        together.wait()
+        try:
+            Database(database_url).create(metadata)
+        except Exception as error:
+            faults.append(error)
+
+    threads = [threading.Thread(target=start) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert faults == []
+
+
 def test_two_databases_in_memory_are_two() -> None:
     mine, theirs = Database(), Database()
     mine.create(metadata)

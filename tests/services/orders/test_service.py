@@ -191,6 +191,28 @@ def test_a_held_order_comes_back_tomorrow(shop: Shop) -> None:
     assert shop.store.queue(shop.world)[0].number == first.number
 
 
+def test_a_promise_is_broken_once_and_saved_by_whoever_saves_it(shop: Shop) -> None:
+    shop.stocked("A001", "Leeds", 500)
+    store, here = shop.store, shop.world
+    order = store.place(here, 0, [Line("A001", 400)], promise_on=1, **ANN)
+    for _ in range(2):
+        store.hold(here, order.number, **ANN)
+        assert store.world(here).broken == 1
+    store.allocate(here, order.number, "Leeds", "express", **ANN)
+    assert store.world(here).broken == 0
+    store.cancel(here, order.number, **ANN)
+    assert store.world(here).broken == 1
+
+
+def test_a_promise_that_nobody_looked_at_is_broken_too(shop: Shop) -> None:
+    order = shop.store.place(shop.world, 0, [Line("A001", 1)], promise_on=1, **ANN)
+    for other in shop.store.queue(shop.world):
+        if other.number != order.number:
+            shop.store.cancel(shop.world, other.number, **ANN)
+    before = shop.store.world(shop.world).broken
+    assert [shop.store.close_day(shop.world, **ANN).broken - before for _ in range(3)] == [1, 1, 1]
+
+
 def test_expediting_posts_the_difference_and_brings_the_parcel_earlier(shop: Shop) -> None:
     order = shop.allocated("economy")
     books = shop.store.books(shop.world)
