@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import gymnasium as gym
 import numpy as np
@@ -94,7 +94,7 @@ class Task:
 
     env_id: str
     observation_space: gym.spaces.Box
-    action_space: gym.spaces.Discrete
+    action_space: gym.spaces.Discrete[np.int64]
     action_names: tuple[str, ...]
     terms: tuple[str, ...]
     reasons: tuple[str, ...]
@@ -217,9 +217,12 @@ class Env(gym.Env[Floats, np.int64]):
 
     Attributes:
         arguments: keyword arguments that make an equal env, but the render mode.
+        vector_env: the same task over many lanes; takes their number and the same arguments.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["ansi"], "render_fps": 4}
+    vector_env: Callable[..., VectorEnv]
+
+    metadata = {"render_modes": ["ansi"], "render_fps": 4}  # noqa: RUF012  # Gymnasium declares it so
 
     def __init__(
         self,
@@ -288,7 +291,8 @@ class Env(gym.Env[Floats, np.int64]):
         """(actions,) which actions are legal now; the name that sb3-contrib looks for."""
         if self._board is None:
             raise gym.error.ResetNeeded("call reset() before action_masks()")
-        return self._board.mask[0]
+        mask: Bools = self._board.mask[0]
+        return mask
 
     def facts(self) -> dict[str, int]:
         """Counters of the running episode: `day`, `family`, `cases`, `obligations`, `violations`."""
@@ -314,6 +318,15 @@ class Env(gym.Env[Floats, np.int64]):
         """Pickle as constructor arguments and a snapshot: connections do not travel."""
         here = self.snapshot() if self._board is not None else None
         return _rebuild, (type(self), self.arguments, self.render_mode, here)
+
+    def fork(self, n: int) -> VectorEnv:
+        """N independent copies of this moment, as lanes of a vector env in autoreset mode DISABLED."""
+        copies = self.vector_env(n, autoreset_mode=AutoresetMode.DISABLED, **self.arguments)
+        copies.reset(seed=0)
+        here = self.snapshot()
+        for lane in range(n):
+            copies.restore(lane, here)
+        return copies
 
     def close(self) -> None:
         """Give back what the backend holds."""
@@ -386,7 +399,7 @@ class VectorEnv(gym.vector.VectorEnv[Floats, Ints, Ints]):
         drawn = self.np_random.integers(2**31, size=self.num_envs) if fresh.any() else fresh
         return [int(drawn[lane]) if fresh[lane] else None for lane in range(self.num_envs)]
 
-    def step(self, actions: Ints) -> tuple[Floats, NDArray[np.float64], Bools, Bools, dict[str, Any]]:  # type: ignore[override]  # Gymnasium types rewards as its ArrayType
+    def step(self, actions: Ints) -> tuple[Floats, NDArray[np.float64], Bools, Bools, dict[str, Any]]:
         """Take one decision in every lane."""
         lanes, done = self._lanes, self._done
         begins = self.autoreset_mode is AutoresetMode.NEXT_STEP

@@ -271,7 +271,7 @@ def _lanes_match(subject: Subject, mode: AutoresetMode, n: int) -> int:
         actions = legal(info["action_mask"], rng)
         if mode is AutoresetMode.DISABLED and over.any():
             obs, info = vector.reset(options={"reset_mask": over.copy()})
-            for i in np.flatnonzero(over):
+            for i in np.flatnonzero(over).tolist():
                 _same_lane(i, step, (obs, info), singles[i].reset())
             over[:] = False
             continue
@@ -433,10 +433,10 @@ def reads_are_pure(subject: Subject) -> int:
 @law("no global random state is touched")
 def randomness_is_private(subject: Subject) -> int:
     """Compares the global generators before and after a play."""
-    random_before, numpy_before = random.getstate(), np.random.get_state()[1].tobytes()  # type: ignore[index,union-attr]  # numpy's legacy tuple
+    random_before, numpy_before = random.getstate(), np.random.get_state()[1].tobytes()  # type: ignore[index]  # numpy's legacy tuple
     trajectory(subject.make(), 7, 60)
     _require(random.getstate() == random_before, "the global `random` was used")
-    _require(np.random.get_state()[1].tobytes() == numpy_before, "the global `numpy.random` was used")  # type: ignore[index,union-attr]  # numpy's legacy tuple
+    _require(np.random.get_state()[1].tobytes() == numpy_before, "the global `numpy.random` was used")  # type: ignore[index]  # numpy's legacy tuple
     return 60
 
 

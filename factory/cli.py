@@ -182,7 +182,7 @@ def import_orders(
     baskets = to_orders(history)
     target = to or Path(f"{file.stem}.baskets.npz")
     digest = baskets.save(target)
-    use = f'Use it: env_kwargs = {{ history = "{target}" }} in a pipeline, or gym.make(..., history="{target}").'
+    use = f'Use it: history = "{target}" under [env_kwargs] of a pipeline, or as an argument of gym.make.'
     summary = {**history.to_dict(), "baskets": len(baskets), "skus": len(baskets.codes), "file": str(target)}
     report = "\n".join(history.report())
     made = f"{len(baskets):,} orders of {len(baskets.codes):,} SKUs in {target} ({digest[:12]})."

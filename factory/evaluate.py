@@ -36,7 +36,9 @@ class Played(NamedTuple):
     obligations: int
 
 
-def gate_suite(env_id: str, env_kwargs: Mapping[str, Any], split: str = "gate", per_family: int = 64) -> Suite:
+def gate_suite(
+    env_id: str, env_kwargs: Mapping[str, Any], split: str = "gate", per_family: int = 64
+) -> Suite:
     """The frozen scenarios of a split: `per_family` seasons of every family, families taking turns."""
     return _suite(env_id, json.dumps(dict(env_kwargs), sort_keys=True), split, per_family)
 
@@ -183,7 +185,9 @@ def _noop(env_id: str) -> Policy:
 
 def _lanes(env_id: str, kwargs: Mapping[str, Any], split: str, backend: str, n: int) -> VectorEnv:
     given = {**kwargs, "split": split, "backend": backend}
-    made = gym.make_vec(env_id, num_envs=n, autoreset_mode=AutoresetMode.DISABLED, max_episode_steps=FOREVER, **given)
+    made = gym.make_vec(
+        env_id, num_envs=n, autoreset_mode=AutoresetMode.DISABLED, max_episode_steps=FOREVER, **given
+    )
     return cast("VectorEnv", made)
 
 

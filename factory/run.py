@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, cast
 
 import gymnasium as gym
 
 from workgym.agents.baselines import baselines
 from workgym.agents.mlp import MlpPolicy
+from workgym.envs.base import Env
 from workgym.factory.entries import CurvePoint, HistoryLine, ModelVersion, Run
 from workgym.factory.evaluate import evaluate, gate_suite, latency
 from workgym.factory.gates import configure, judge, promotable
@@ -122,19 +123,15 @@ def _prepare(pipeline: Pipeline) -> list[Job]:
     """Refuse a wrong pipeline before anything is trained; compile the env once, for all workers."""
     configure(pipeline.gates)
     jobs = plan(pipeline)
-    env = gym.make_vec(pipeline.env, num_envs=1, **pipeline.env_kwargs)
-    env.reset(seed=0)
-    env.close()
+    gym.make_vec(pipeline.env, num_envs=1, **pipeline.env_kwargs).reset(seed=0)
     return jobs
 
 
 def env_version(pipeline: Pipeline) -> str:
     """Version of the env's dynamics, reward and layout."""
-    env = gym.make(pipeline.env, **pipeline.env_kwargs)
-    try:
-        return str(env.unwrapped.task.version)  # type: ignore[attr-defined]  # our envs have a task
-    finally:
-        env.close()
+    env = cast("Env", gym.make(pipeline.env, **pipeline.env_kwargs).unwrapped)
+    env.close()
+    return env.task.version
 
 
 @contextmanager

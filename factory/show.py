@@ -87,9 +87,11 @@ def _note(one: TrainingProgress) -> str:
 def run_report(result: Result) -> RenderableType:
     """The table of a run, its outcome, and where to look next."""
     name = result.run.pipeline
-    table = _table(f"{name}, run {result.run.id}: against {result.opponent.name}", "variant", "version")
-    for column in ("profit/order", "gain", "interval", "flips", "p99 us", "verdict"):
-        table.add_column(column, justify="left" if column == "verdict" else "right", no_wrap=True)
+    title = f"{name}, run {result.run.id}: against {result.opponent.name}"
+    table = Table(title=title, title_justify="left")
+    for column in ("variant", "version", "profit/order", "gain", "interval", "flips", "p99 us"):
+        table.add_column(column, justify="left" if column == "variant" else "right", no_wrap=True)
+    table.add_column("verdict", overflow="fold")
     for candidate in result.candidates:
         table.add_row(*_candidate_row(candidate))
     for card in result.rules:

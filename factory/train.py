@@ -8,8 +8,8 @@ the same weights as an undisturbed training.
 from __future__ import annotations
 
 import json
+import logging
 import os
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -196,11 +196,9 @@ def _start_ray(root: Path) -> bool:
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     ray.init(
-        include_dashboard=False, log_to_driver=False, logging_level="ERROR", object_store_memory=150_000_000
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        object_store_memory=150_000_000,
     )
     return True
-
-
-def wait_a_moment() -> None:
-    """One polling interval."""
-    time.sleep(POLL_SECONDS)

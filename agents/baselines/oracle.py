@@ -108,7 +108,9 @@ def _intents(future: Foreseen, chosen: list[Choice]) -> Intents:
             intents[number] = Intent(parcel.day, parcel.centre * rules.N_SERVICES + parcel.service, ())
         elif kind == "parcel":
             shelves.setdefault(number, {}).update(dict.fromkeys(parcel.lines, parcel.centre))
-            intents[number] = Intent(parcel.day, split, tuple(shelves[number][n] for n in sorted(shelves[number])))
+            intents[number] = Intent(
+                parcel.day, split, tuple(shelves[number][n] for n in sorted(shelves[number]))
+            )
     return intents
 
 

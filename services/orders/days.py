@@ -96,6 +96,8 @@ def close_day(tx: Transaction, setup: Setup, floor: Floor, journal: Journal) -> 
     floor.rows[:, sql.WORLD_DAY] += 1
     ended = floor.day >= floor.rows[:, sql.WORLD_DAYS]
     floor.rows[:, sql.WORLD_ENDED] = ended
+    if not ended.all():
+        tx.run(sql.REFRESH_PICKS, floor.only(tx, ~ended).worlds)
     if ended.any():
         over = floor.only(tx, ended)
         rows = tx.rows(sql.STILL_WAITING, over.worlds)

@@ -96,7 +96,10 @@ _A_PM, _PEAK_PM, _PEAK_FROM, _PEAK_DAYS, _STOCK_PM, _INBOUND_PM, _OUTAGE, _LATE,
 
 
 class Setup(NamedTuple):
-    """The constants of a season. B baskets, C centres, R regions, Z zones, S services, K SKUs, F families, D days."""
+    """The constants of a season.
+
+    B baskets, C centres, R regions, Z zones, S services, K SKUs, F families, D days.
+    """
 
     days: int  # length of the season
     max_orders: int  # orders that one season can hold

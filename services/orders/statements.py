@@ -349,6 +349,9 @@ SET_PICKS = Statement(
     "world",
     "at",
 )
+REFRESH_PICKS = Statement(
+    update(centres).values(picks_left=centres.c.capacity).where(_among(centres)), "worlds"
+)
 _LEFT = (
     orders.c.world_id,
     orders.c.number,

@@ -61,7 +61,7 @@ def every_world(tx: Transaction) -> list[World]:
 
 def world(tx: Transaction, number: int) -> World:
     """One world (NotFound)."""
-    found = _worlds(tx, worlds.c.id == number)
+    found = _worlds(tx, and_(worlds.c.id == number, worlds.c.template == 0))
     if not found:
         raise NotFound(f"no world with id {number}; open one, or list them")
     return found[0]

@@ -60,5 +60,5 @@ def test_a_mistake_is_named_with_its_way_out(tmp_path: Path, mistake: str, sente
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(NotFound, match="no pipeline file at .*nothing.toml"):
+    with pytest.raises(NotFound, match=r"no pipeline file at .*nothing\.toml"):
         read_pipeline(tmp_path / "nothing.toml")

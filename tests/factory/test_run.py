@@ -76,12 +76,16 @@ def test_the_first_champion_beat_the_best_rule_with_an_interval_above_zero(regis
     assert verdicts["improvement"].champion == best.name
 
 
-def test_a_worse_variant_keeps_the_champion_and_the_reason_is_one_sentence(home: Path, registry: Registry) -> None:
+def test_a_worse_variant_keeps_the_champion_and_the_reason_is_one_sentence(
+    home: Path, registry: Registry
+) -> None:
     before = registry.champion("orders")
     told = json.loads(factory(home, "run", write(home, "worse", WORSE), "--engine", "local", "--json").stdout)
     assert told["promoted"] is None
     assert told["opponent"] == "champion v1"
-    assert told["sentence"].startswith("orders version 1 stays: the best of 1, worse/0, improvement: does not beat")
+    assert told["sentence"].startswith(
+        "orders version 1 stays: the best of 1, worse/0, improvement: does not beat"
+    )
     assert "\n" not in told["sentence"]
     assert registry.champion("orders") == before
     assert registry.runs()[0].message == told["sentence"]
@@ -110,12 +114,16 @@ def test_gating_a_bad_version_exits_with_three(home: Path) -> None:
 
 
 def test_evaluate_prints_every_family_on_the_sealed_suite(home: Path) -> None:
-    told = json.loads(factory(home, "evaluate", "orders", "--split", "audit", "--per-family", "4", "--json").stdout)
+    told = json.loads(
+        factory(home, "evaluate", "orders", "--split", "audit", "--per-family", "4", "--json").stdout
+    )
     assert len(told[0]["families"]) == 6
     assert {"cheapest-feasible"} < {card["policy"] for card in told}
 
 
-def test_a_run_that_is_killed_leaves_a_registry_that_the_next_command_reads(home: Path, tmp_path: Path) -> None:
+def test_a_run_that_is_killed_leaves_a_registry_that_the_next_command_reads(
+    home: Path, tmp_path: Path
+) -> None:
     path = write(home, "long", "steps = 4_194_304\nchunk_steps = 32_768\nlanes = 512")
     environ = {**os.environ, "WORKGYM_HOME": str(home)}
     command = [str(Path(sys.executable).with_name("factory")), "run", path, "--engine", "local"]

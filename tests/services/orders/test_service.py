@@ -344,6 +344,14 @@ def test_the_wave_takes_what_was_reserved_off_the_shelf(shop: Shop) -> None:
     assert shop.store.ship_wave(shop.world, **ANN).shipped == 0
 
 
+def test_a_new_day_brings_new_picks(shop: Shop) -> None:
+    fresh = shop.picks()
+    shop.allocated()
+    assert shop.picks() != fresh
+    shop.store.close_day(shop.world, **ANN)
+    assert shop.picks() == fresh
+
+
 def test_a_delivery_is_received_once(shop: Shop) -> None:
     free = shop.free("A005", "Glasgow")
     delivery = shop.stocked("A005", "Glasgow", 25)

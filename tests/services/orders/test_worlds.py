@@ -115,7 +115,7 @@ def test_a_template_is_no_world_to_work_in(database_url: str) -> None:
     begin(store, 0)
     with store.database.read() as tx:
         template = tx.connection.execute(select(worlds.c.id).where(worlds.c.template == 1)).scalar_one()
-    for call in (store.centres, store.snapshot, store.next_day, store.drop_world):
+    for call in (store.world, store.centres, store.snapshot, store.next_day, store.drop_world):
         with pytest.raises(NotFound):
             call(template)
     assert [world.name for world in store.worlds()] == ["world 0"]
