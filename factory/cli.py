@@ -64,9 +64,7 @@ Version = Annotated[int, typer.Argument(help="Number of a version.", min=1)]
 def main() -> None:
     """Run the command line; every error that we raise on purpose becomes one line and an exit code."""
     try:
-        app(standalone_mode=False)
-    except typer.Exit as end:
-        sys.exit(end.exit_code)
+        sys.exit(app(standalone_mode=False) or 0)  # an Exit comes back as its code
     except WorkgymError as error:
         err.print(f"factory: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
         sys.exit(exit_code(error))

@@ -214,8 +214,9 @@ def opponent_of(
     champion = registry.champion(pipeline.name, alias)
     if champion is None:
         return Opponent(rules[0].policy, rules[0], generation, None)
-    card = card_of(registry, champion, pipeline, suite)
-    return Opponent(f"champion v{champion.version}", card, generation, champion)
+    name = f"{alias} v{champion.version}"
+    card = replace(card_of(registry, champion, pipeline, suite), policy=name)
+    return Opponent(name, card, generation, champion)
 
 
 def card_of(registry: Registry, version: ModelVersion, pipeline: Pipeline, suite: Suite) -> Scorecard:

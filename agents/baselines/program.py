@@ -92,7 +92,11 @@ class Program:
             integrality=np.array(self.whole, dtype=np.int64),
             bounds=Bounds(0.0, np.array(self.most)),
             constraints=LinearConstraint(matrix, lower, upper) if place else None,
-            options={"node_limit": nodes, "mip_rel_gap": gap, "presolve": False},  # presolved, it writes to stdout
+            options={
+                "node_limit": nodes,
+                "mip_rel_gap": gap,
+                "presolve": False,
+            },  # presolved, it writes to stdout
         )
         return _solution(found, columns)
 
