@@ -342,7 +342,7 @@ def _rebuild(
     return env
 
 
-class VectorEnv(gym.vector.VectorEnv[Floats, Ints, Ints]):
+class VectorEnv(gym.vector.VectorEnv[Floats, Ints, Any]):
     """N worlds of a service, advanced together; lane i with seed s is the single env with seed s + i."""
 
     def __init__(
@@ -483,4 +483,5 @@ class VectorEnv(gym.vector.VectorEnv[Floats, Ints, Ints]):
 
     def close_extras(self, **kwargs: Any) -> None:
         """Give back what the backend holds."""
-        self.backend.close()
+        if hasattr(self, "backend"):  # Gymnasium closes envs whose constructor failed, too
+            self.backend.close()

@@ -157,6 +157,7 @@ def check(
     found = []
     for backend in names:
         subject = Subject(env_id, backend, kwargs or {}, players, steps)
+        subject.make().close()  # a misspelt backend or argument is no broken law
         for claim, one in LAWS.items():
             if (only is None or claim in only) and (players is not None or one is not players_are_ordered):
                 found.append(_try(claim, one, subject))

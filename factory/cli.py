@@ -43,6 +43,10 @@ app = typer.Typer(
     help="Train policy variants, gate them against today's champion, promote, watch and roll back.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    epilog=(
+        "Exit codes: 0 done; 2 wrong usage or input; 3 a gate or law failed; 4 a gate is inconclusive; "
+        "5 refused or stale; 6 infrastructure; 7 integrity; 130 interrupted."
+    ),
     rich_markup_mode="rich",
 )
 imports = typer.Typer(help="Read a company's own history.", no_args_is_help=True)

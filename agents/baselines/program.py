@@ -11,9 +11,6 @@ from numpy.typing import NDArray
 
 from workgym.services.kernel import WorkgymError
 
-STOPPED = 1  # at the limit of nodes, as SciPy reports it
-
-
 class Unsolved(WorkgymError):
     """The solver broke down; the program is wrong or too large."""
 
@@ -102,9 +99,7 @@ class Program:
 
 
 def _solution(found: Any, columns: int) -> Solution:
-    """Read SciPy's result."""
-    if found.status not in (0, STOPPED) or found.mip_dual_bound is None:
-        raise Unsolved(f"HiGHS found neither a plan nor a bound: {found.message}; try fewer orders or days")
-    if found.x is None:
-        return Solution(np.zeros(columns), -np.inf, -float(found.mip_dual_bound))
+    """Read SciPy's result; a search that stopped at its limit of nodes has both a plan and a bound."""
+    if found.x is None or found.mip_dual_bound is None:
+        raise Unsolved(f"HiGHS found no plan: {found.message}; try fewer orders or days, or more nodes")
     return Solution(np.asarray(found.x), -float(found.fun), -float(found.mip_dual_bound))

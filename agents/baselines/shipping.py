@@ -22,7 +22,7 @@ from workgym.services.kernel import Cents
 from workgym.services.orders import rules, scenario
 
 
-NODES = 200  # after which the solver stops
+NODES = 100  # after which the solver stops
 PICKS = -1  # in place of a SKU
 
 

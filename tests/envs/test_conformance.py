@@ -66,7 +66,7 @@ def _lenient_mask(board: base.Board) -> base.Board:
 
 
 def _hidden_reward(board: base.Board) -> base.Board:
-    return board._replace(obs=board.obs, terms=board.terms + (board.obs[:, 0] > 0.5).astype(np.int64))
+    return board._replace(obs=board.obs, terms=board.terms + (board.obs[:, 0] > 0.05).astype(np.int64))
 
 
 def _lane_dependent(board: base.Board) -> base.Board:

@@ -1,6 +1,6 @@
 """How many decisions a second a training learns from, beside Stable-Baselines3 as it is usually run.
 
-python -m benchmarks.training [rounds]
+python -m benchmarks.speed_training [rounds]
 
 One process, one thread, the contenders taking turns; decisions by CPU second, median and range over
 the rounds. Before anything is timed, a lane of the adapter is compared with the single env.

@@ -1,6 +1,6 @@
 """The embedded backend against the very SQL that it issues, on raw `sqlite3`, side by side in one run.
 
-    python -m benchmarks.embedded [--rounds 9]
+    python -m benchmarks.speed_embedded [--rounds 9]
 
 A run of decisions is played once to write down every statement with its parameters. Then rounds take
 turns: ours plays the run from the same database again, raw executes the written statements and fetches
