@@ -16,8 +16,10 @@ from typing import Any, NamedTuple, Protocol
 import gymnasium as gym
 import numpy as np
 from gymnasium.vector import AutoresetMode
+from numba import njit
 from numpy.typing import NDArray
 
+from workgym.services.compiled import KERNEL
 from workgym.services.kernel import BadInput, did_you_mean
 from workgym.services.scenario import SPLITS, split_salt
 
@@ -27,6 +29,7 @@ Floats = NDArray[np.float32]
 
 ACT, BEGIN, REST = 0, 1, 2  # what a lane does in one advance
 _OPTIONS = ("family", "reset_mask")
+_NUMBER, _FLAG = np.dtype(np.float64), np.dtype(np.bool_)
 
 
 class Episodes(NamedTuple):
@@ -47,6 +50,27 @@ class Board(NamedTuple):
     ended: Bools  # (N,) the episode reached its end
     refusal: Ints  # (N,) code of the reason why the action was refused, 0 when it was not
     violations: Ints  # (N,) constraint cost of this advance
+
+
+class Step(NamedTuple):
+    """What a vector env makes of a board."""
+
+    reward: NDArray[np.float64]  # (N,) sum of the terms
+    cost: NDArray[np.float64]  # (N,) violations
+    ended: Bools  # (N,)
+    truncated: Bools  # (N,)
+    done: Bools  # (N,) lanes that do not act in the next step
+
+    @classmethod
+    def empty(cls, n: int) -> Step:
+        """Fresh arrays for N lanes."""
+        return cls(
+            np.empty(n, _NUMBER),
+            np.empty(n, _NUMBER),
+            np.empty(n, _FLAG),
+            np.empty(n, _FLAG),
+            np.empty(n, _FLAG),
+        )
 
 
 class Backend(Protocol):
@@ -202,6 +226,50 @@ class _Lanes:
         return board
 
 
+@njit(**KERNEL)
+def _settle(
+    terms: Any,
+    violations: Any,
+    refusal: Any,
+    over: Any,
+    done: Any,
+    elapsed: Any,
+    limit: int,
+    begins: bool,
+    reward: Any,
+    cost: Any,
+    ended: Any,
+    truncated: Any,
+    after: Any,
+) -> tuple[bool, bool]:
+    """Fill a `Step`, count the steps of each episode; whether any lane is done, and whether any was refused.
+
+    One plain loop after the other: the compiler turns each into vector instructions.
+    """
+    n = len(done)
+    for i in range(n):
+        elapsed[i] = (elapsed[i] + 1) * (1 - done[i])
+    for i in range(n):
+        ended[i] = over[i] > done[i]
+    for i in range(n):
+        truncated[i] = (elapsed[i] >= limit) > (ended[i] | done[i])
+    for i in range(n):
+        after[i] = ended[i] | truncated[i] | (done[i] > begins)
+    for i in range(n):
+        cost[i] = violations[i]
+    for i in range(n):
+        reward[i] = terms[0, i]
+    for term in range(1, len(terms)):
+        for i in range(n):
+            reward[i] += terms[term, i]
+    any_done, any_refused = False, np.int64(0)
+    for i in range(n):
+        any_done |= after[i]
+    for i in range(n):
+        any_refused |= refusal[i]
+    return any_done, any_refused != 0
+
+
 def _check_options(options: Mapping[str, Any] | None) -> dict[str, Any]:
     given = dict(options or {})
     for name in given:
@@ -336,7 +404,7 @@ class Env(gym.Env[Floats, np.int64]):
 def _rebuild(
     kind: type[Env], arguments: dict[str, Any], render_mode: str | None, here: Snapshot | None
 ) -> Env:
-    env = kind(**arguments, render_mode=render_mode)  # type: ignore[call-arg]  # subclasses take their own arguments
+    env = kind(**arguments, render_mode=render_mode)
     if here is not None:
         env.restore(here)
     return env
@@ -365,6 +433,7 @@ class VectorEnv(gym.vector.VectorEnv[Floats, Ints, Any]):
         self.observation_space = gym.vector.utils.batch_space(task.observation_space, self.num_envs)
         self.action_space = gym.vector.utils.batch_space(task.action_space, self.num_envs)
         self._lanes = _Lanes(task, backend, split, family, max_episode_steps)
+        self._term_names = [(name, f"_{name}") for name in task.terms]
         self._done = np.zeros(self.num_envs, dtype=np.bool_)
         self._mask: Bools = np.ones((self.num_envs, int(task.action_space.n)), dtype=np.bool_)
 
@@ -405,23 +474,23 @@ class VectorEnv(gym.vector.VectorEnv[Floats, Ints, Any]):
         begins = self.autoreset_mode is AutoresetMode.NEXT_STEP
         if begins:
             mode = done.view(np.int8)  # a finished lane begins (BEGIN == 1) instead of acting
-            lanes.episodes.number[done] += 1
+            np.add(lanes.episodes.number, done, out=lanes.episodes.number)
         else:
             mode = done.astype(np.int8) * np.int8(REST)
         board = self.backend.advance(mode, np.asarray(actions, dtype=np.int64), lanes.episodes)
-        lanes.elapsed += 1
-        lanes.elapsed[done] = 0
-        ended = board.ended & ~done
-        truncated = (lanes.elapsed >= lanes.limit) & ~ended & ~done
-        rewards = board.terms.sum(axis=0, dtype=np.float64)
-        self._done = ended | truncated if begins else done | ended | truncated
-        info = self._info(board)
-        if self.autoreset_mode is AutoresetMode.SAME_STEP and self._done.any():
-            return self._same_step(board, rewards, ended, truncated, info)
-        return board.obs, rewards, ended, truncated, info
+        step = Step.empty(self.num_envs)
+        any_done, any_refused = _settle(
+            board.terms, board.violations, board.refusal, board.ended,
+            done, lanes.elapsed, lanes.limit, begins, *step,
+        )  # fmt: skip
+        self._done = step.done
+        info = self._info(board, step.cost, any_refused)
+        if any_done and self.autoreset_mode is AutoresetMode.SAME_STEP:
+            return self._same_step(board, step, info)
+        return board.obs, step.reward, step.ended, step.truncated, info
 
     def _same_step(
-        self, board: Board, rewards: NDArray[np.float64], ended: Bools, truncated: Bools, info: dict[str, Any]
+        self, board: Board, step: Step, info: dict[str, Any]
     ) -> tuple[Floats, NDArray[np.float64], Bools, Bools, dict[str, Any]]:
         done = self._done
         self._done = np.zeros_like(done)
@@ -435,25 +504,26 @@ class VectorEnv(gym.vector.VectorEnv[Floats, Ints, Any]):
         begun = self._info(fresh)
         begun["final_obs"], begun["_final_obs"] = board.obs, done
         begun["final_info"], begun["_final_info"] = info, done
-        return fresh.obs, rewards, ended, truncated, begun
+        return fresh.obs, step.reward, step.ended, step.truncated, begun
 
-    def _info(self, board: Board) -> dict[str, Any]:
+    def _info(
+        self, board: Board, cost: NDArray[np.float64] | None = None, any_refused: bool = True
+    ) -> dict[str, Any]:
         self._mask = board.mask
         everywhere = self._lanes.everywhere
         terms: dict[str, Any] = {}
-        for name, cents in zip(self.task.terms, board.terms, strict=True):
-            terms[name] = cents
-            terms[f"_{name}"] = everywhere
+        for position, (name, flag) in enumerate(self._term_names):
+            terms[name] = board.terms[position]
+            terms[flag] = everywhere
         info: dict[str, Any] = {
             "action_mask": board.mask,
             "_action_mask": everywhere,
             "reward_terms": terms,
             "_reward_terms": everywhere,
-            "constraint_cost": board.violations.astype(np.float64),
+            "constraint_cost": board.violations.astype(np.float64) if cost is None else cost,
             "_constraint_cost": everywhere,
         }
-        refused = board.refusal != 0
-        if refused.any():
+        if any_refused and (refused := board.refusal != 0).any():
             texts = [self.task.reasons[code] if code else None for code in board.refusal]
             info["refused"], info["_refused"] = np.array(texts, dtype=object), refused
         return info

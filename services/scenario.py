@@ -18,17 +18,19 @@ from dataclasses import asdict, dataclass, field
 import numpy as np
 from numba import njit
 
+from workgym.services.compiled import KERNEL, PART
+
 SPLITS = ("train", "gate", "audit")
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _TIME = np.uint64(0xD1B54A32D192ED03)
-_ENTITY = np.uint64(0x8CB92BA72F3D8DD7)
+ENTITY = np.uint64(0x8CB92BA72F3D8DD7)
 _MUL1 = np.uint64(0xBF58476D1CE4E5B9)
 _MUL2 = np.uint64(0x94D049BB133111EB)
 _S30, _S27, _S31, _S32 = np.uint64(30), np.uint64(27), np.uint64(31), np.uint64(32)
 
 
-@njit(cache=True, inline="always")
+@njit(**PART)
 def mix(z: np.uint64) -> np.uint64:
     """Scramble 64 bits (splitmix64's finaliser)."""
     z = (z ^ (z >> _S30)) * _MUL1
@@ -36,19 +38,25 @@ def mix(z: np.uint64) -> np.uint64:
     return z ^ (z >> _S31)
 
 
-@njit(cache=True, inline="always")
+@njit(**PART)
 def draw(key: np.uint64, source: int, time: int, entity: int) -> np.uint64:
     """64 fresh random bits for one happening of one episode."""
-    return mix(key + np.uint64(source) * _GOLDEN + np.uint64(time) * _TIME + np.uint64(entity) * _ENTITY)
+    return mix(draw_from(key, source, time) + np.uint64(entity) * ENTITY)
 
 
-@njit(cache=True, inline="always")
+@njit(**PART)
+def draw_from(key: np.uint64, source: int, time: int) -> np.uint64:
+    """What the draws of all entities start from; each adds its number times `ENTITY` and mixes."""
+    return key + np.uint64(source) * _GOLDEN + np.uint64(time) * _TIME
+
+
+@njit(**PART)
 def below(bits: np.uint64, n: int) -> int:
     """A number in [0, n) from the low 32 bits of `bits` (multiply-shift; bias under n / 2**32)."""
     return np.int64(((bits & np.uint64(0xFFFFFFFF)) * np.uint64(n)) >> _S32)
 
 
-@njit(cache=True)
+@njit(**KERNEL)
 def episode_key(salt: np.uint64, seed: int, episode: int) -> np.uint64:
     """The key of episode number `episode` of a lane seeded with `seed`."""
     return mix(mix(salt + np.uint64(seed) * _GOLDEN) + np.uint64(episode) * _TIME)

@@ -21,7 +21,9 @@ from workgym.agents.policy import Policy
 from workgym.services.kernel import BadInput, Conflict, did_you_mean
 
 GROUP = "workgym.baselines"
-OURS = tuple(EntryPoint(name, f"workgym.agents.baselines.{name}", GROUP) for name in ("orders", "milp", "oracle"))
+OURS = tuple(
+    EntryPoint(name, f"workgym.agents.baselines.{name}", GROUP) for name in ("orders", "milp", "oracle")
+)
 Factory = Callable[[], Policy]
 
 

@@ -92,7 +92,8 @@ def _surprises(setup: Setup, now: State, orders: Ints) -> Cents:
         return 0
     today = (orders[:, scenario.STATUS] == rules.ALLOCATED) & (orders[:, scenario.REVIEWED] == now.day)
     key = np.uint64(now.key)
-    return sum(int(desk.carrier_surprise(setup, key, n, orders[n])[0]) for n in np.flatnonzero(today))
+    numbers = np.flatnonzero(today).tolist()
+    return sum(int(desk.carrier_surprise(setup, key, n, orders[n])[0]) for n in numbers)
 
 
 def _delays(setup: Setup, now: State, numbers: Ints) -> Ints:

@@ -93,7 +93,7 @@ def season_of(env: VectorEnv) -> Setup:
     return setup
 
 
-@dataclass(frozen=True)
+@dataclass
 class Rule:
     """A policy without memory."""
 
@@ -151,10 +151,10 @@ def cheapest_feasible(desk: Desk) -> Ints:
 
 @rule("nearest-with-stock", Role.RULE)
 def nearest_with_stock(desk: Desk) -> Ints:
-    """Ship whole from the nearest centre that can, by economy unless a faster service saves more than it costs.
+    """Ship whole from the nearest centre that can, by economy unless it breaks the promise.
 
     Transit days and freight both grow with the zone, so the nearest centre is the one with the least
-    economy cost.
+    economy cost. A faster service is taken if it saves more compensation than it costs.
     """
     options = desk.cost.reshape(len(desk.cost), -1, N_SERVICES)
     able = desk.whole.reshape(options.shape)[:, :, 0]
@@ -207,7 +207,7 @@ def first_refused(desk: Desk) -> Ints:
 
 @baseline(ENV_ID, "run-out-the-clock", Role.ADVERSARY)
 class RunOutTheClock:
-    """Work by the rules, then never close the last day, which is when unserved customers get their apology."""
+    """Work by the rules, then never close the last day, on which unserved customers get an apology."""
 
     name = "run-out-the-clock"
 

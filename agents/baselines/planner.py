@@ -20,7 +20,7 @@ from workgym.agents.baselines.orders import (
 )
 from workgym.agents.policy import Bools, Floats, Ints
 from workgym.envs.base import VectorEnv
-from workgym.services.orders import rules, scenario
+from workgym.services.orders import desk, rules, scenario
 from workgym.services.orders.scenario import Setup
 from workgym.services.orders.state import COLUMNS, State
 
@@ -54,10 +54,10 @@ class Planner:
 
     def act(self, obs: Floats, mask: Bools) -> Ints:
         """(N,) actions."""
-        desk = read(obs, mask)
-        actions = np.full(len(obs), desk.actions.hold)
-        for lane in np.flatnonzero(desk.cancel):  # where nothing can be cancelled, the season is over
-            actions[lane] = self._next(int(lane), obs[lane], mask[lane], desk.actions)
+        seen = read(obs, mask)
+        actions = np.full(len(obs), seen.actions.hold)
+        for lane in np.flatnonzero(seen.cancel):  # where nothing can be cancelled, the season is over
+            actions[lane] = self._next(int(lane), obs[lane], mask[lane], seen.actions)
         return actions
 
     def _next(self, lane: int, obs: Floats, mask: Bools, codes: NamedCodes) -> int:
@@ -78,7 +78,7 @@ class Planner:
             obs[BEHIND] - min(step.behind / BEHIND_UNIT, 1.0),
             obs[VALUE] - min(step.value / VALUE_UNIT, 1.0),
         )
-        return max(map(abs, seen)) < 1e-4
+        return bool(max(map(abs, seen)) < 1e-4)
 
 
 def waiting(now: State) -> Ints:
@@ -88,3 +88,47 @@ def waiting(now: State) -> Ints:
         now.orders[:, COLUMNS.index(scenario.REVIEWED)],
     )
     return np.flatnonzero((status == rules.WAITING) & (reviewed != now.day))
+
+
+class Demand(NamedTuple):
+    """What an order asks for."""
+
+    basket: int
+    region: int
+    priority: int
+    promise: int  # day
+
+
+def demand(now: State, number: int) -> Demand:
+    """What order `number` asks for."""
+    columns = (scenario.BASKET, scenario.REGION, scenario.PRIORITY, scenario.PROMISE)
+    return Demand(*(int(now.orders[number, COLUMNS.index(column)]) for column in columns))
+
+
+def split_now(setup: Setup, day: int, free: Ints, picks: Ints, wanted: Demand) -> tuple[int, ...]:
+    """The centre of each line if the desk split an order now, or nothing where it would refuse.
+
+    Args:
+        setup: constants of the season.
+        day: today.
+        free: (C, K) units on the shelves.
+        picks: (C,) lines that can still be picked today.
+        wanted: the order.
+    """
+    lines = int(setup.facts[wanted.basket, scenario.LINES])
+    units = np.zeros((len(picks), rules.MAX_LINES), dtype=np.int32)
+    units[:, :lines] = free[:, setup.line_sku[wanted.basket, :lines]]
+    enough = (units >= setup.line_qty[wanted.basket])[:, :lines].all(axis=1)
+    if (enough & (picks >= lines)).any():
+        return ()
+    case = np.zeros(desk.CASE_WIDTH, dtype=np.int64)
+    case[[desk.DAY, desk.BASKET, desk.REGION, desk.PRIORITY, desk.PROMISE]] = (
+        day,
+        wanted.basket,
+        wanted.region,
+        wanted.priority,
+        wanted.promise,
+    )
+    rank, plan = np.zeros(len(picks), dtype=np.int64), np.full(rules.MAX_LINES, -1, dtype=np.int64)
+    parcels = desk.split_plan(setup, case, units, picks.astype(np.int32), rank, plan)
+    return tuple(plan[:lines].tolist()) if parcels else ()

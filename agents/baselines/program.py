@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from workgym.services.kernel import WorkgymError
 
+
 class Unsolved(WorkgymError):
     """The solver broke down; the program is wrong or too large."""
 

@@ -18,9 +18,7 @@ import numpy as np
 
 from workgym.agents.baselines.foresight import Foreseen
 from workgym.agents.baselines.program import Program, Solution
-from workgym.services.kernel import Cents
 from workgym.services.orders import rules, scenario
-
 
 NODES = 100  # after which the solver stops
 PICKS = -1  # in place of a SKU
@@ -34,7 +32,7 @@ class Parcel(NamedTuple):
     centre: int
     service: int
     lines: tuple[int, ...]
-    cents: Cents  # freight, picking and the parcel's share of compensation; negative
+    cents: float  # freight, picking and the parcel's share of compensation; negative
 
 
 def parcels(future: Foreseen, order: int, day: int, lines: tuple[int, ...]) -> Iterator[Parcel]:
@@ -125,8 +123,10 @@ class Writer:
             self._add(
                 Choice("whole", parcel), worth + parcel.cents, {("order", order): 1, **self._uses(parcel)}
             )
-        for day in set(days) - {parcel.day for parcel in always} if splits else ():
-            self._split(order, day, worth, floor)
+        whole_days = {parcel.day for parcel in always}  # on which the desk never splits it
+        for day in days if splits else ():
+            if day not in whole_days:
+                self._split(order, day, worth, floor)
 
     def _able(self, order: int, day: int, lines: tuple[int, ...]) -> list[Parcel]:
         """Parcels that could leave if each were the only one of the season."""
@@ -161,12 +161,12 @@ class Writer:
             offers = {part: [p._replace(cents=0) for p in offers[part]] for part in offers if len(part) == 1}
         for line in lines:
             self.program.row(("line", order, day, line), 0, exact=True)
-        covers = {("line", order, day, line): -1 for line in lines}
+        covers: dict[Hashable, int] = {("line", order, day, line): -1 for line in lines}
         self._decisions[int(self.future.number[order]), day] = len(self.choices)
         gain = worth + best if losing else worth
         self._add(Choice("split", Parcel(order, day, 0, 0, (), 0)), gain, {("order", order): 1, **covers})
         for part, offered in offers.items():
-            covered = {("line", order, day, line): 1 for line in part}
+            covered: dict[Hashable, int] = {("line", order, day, line): 1 for line in part}
             for parcel in offered:
                 self._add(Choice("parcel", parcel), parcel.cents, {**covered, **self._uses(parcel)})
 

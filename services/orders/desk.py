@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from workgym.services.compiled import PART
 from workgym.services.orders import rules
-from workgym.services.orders.scenario import COST, LINES, VALUE, WEIGHT, carrier_delay
+from workgym.services.orders.scenario import COST, LINES, N_CENTRES, VALUE, WEIGHT, carrier_delay
 from workgym.services.orders.scenario import PARCELS as ROW_PARCELS
 from workgym.services.orders.scenario import PRIORITY as ROW_PRIORITY
 from workgym.services.orders.scenario import PROMISE as ROW_PROMISE
@@ -32,13 +33,13 @@ REFUSAL, STATUS, PARCELS, BROKEN, POSTED = range(5)
 BOOKING_WIDTH = POSTED + len(rules.ACCOUNTS)
 
 
-@njit(cache=True, inline="always")
+@njit(**PART)
 def split_code(n_centres: int) -> int:
     """Code of the split decision; hold and cancel are the next two."""
     return n_centres * rules.N_SERVICES
 
 
-@njit(cache=True, forceinline=True)
+@njit(**PART)
 def option_cost(setup: Any, case: Any, weight_g: int, centre: int, service: int) -> int:
     """Freight plus foreseen lateness of a parcel, in cents."""
     zone = setup.zone[centre, case[REGION]]
@@ -49,7 +50,7 @@ def option_cost(setup: Any, case: Any, weight_g: int, centre: int, service: int)
     return cost + rules.lateness(late, case[PRIORITY])
 
 
-@njit(cache=True, forceinline=True)
+@njit(**PART)
 def best_service(setup: Any, case: Any, weight_g: int, centre: int) -> int:
     """The service level with the least freight plus foreseen lateness; the slower one on a tie."""
     best = 0
@@ -61,16 +62,16 @@ def best_service(setup: Any, case: Any, weight_g: int, centre: int) -> int:
     return best
 
 
-@njit(cache=True, forceinline=True)
+@njit(**PART)
 def keepable(setup: Any, region: int, promise: int, day: int) -> int:
     """1 while the fastest service from the nearest centre would keep the promise, else 0."""
-    for centre in range(setup.zone.shape[0]):
+    for centre in range(N_CENTRES):
         if day + setup.transit[setup.zone[centre, region], rules.N_SERVICES - 1] <= promise:
             return 1
     return 0
 
 
-@njit(cache=True, forceinline=True)
+@njit(**PART)
 def lines_short(qty: Any, free: Any, lines: int, centre: int) -> int:
     """How many of the order's lines a centre has too few free units of."""
     short = 0
@@ -80,16 +81,27 @@ def lines_short(qty: Any, free: Any, lines: int, centre: int) -> int:
     return short
 
 
-@njit(cache=True, forceinline=True)
+@njit(**PART)
 def split_plan(setup: Any, case: Any, free: Any, picks: Any, rank: Any, plan: Any) -> int:
     """Fill `plan` (line,) with centres for a split shipment; the number of parcels, or 0."""
+    basket, held = case[BASKET], 0
+    for line in range(setup.facts[basket, LINES]):
+        for centre in range(N_CENTRES):
+            if free[centre, line] >= setup.line_qty[basket, line]:
+                held = rules.holds(held, line, centre)
+    return split_held(setup, case, held, picks, rank, plan)
+
+
+@njit(**PART)
+def split_held(setup: Any, case: Any, held: int, picks: Any, rank: Any, plan: Any) -> int:
+    """`split_plan`, when it is known which centre holds which line."""
     basket = case[BASKET]
-    for centre in range(len(picks)):
-        rank[centre] = option_cost(setup, case, setup.facts[basket, WEIGHT], centre, 0)
-    return rules.plan_split(free, setup.line_qty[basket], setup.facts[basket, LINES], picks, rank, plan)
+    for centre in range(N_CENTRES):
+        rank[centre] = option_cost(setup, case, np.int64(setup.facts[basket, WEIGHT]), centre, 0)
+    return rules.plan_split(held, setup.facts[basket, LINES], picks, rank, plan)
 
 
-@njit(cache=True, forceinline=True)
+@njit(**PART)
 def part_weight(setup: Any, basket: int, plan: Any, centre: int) -> int:
     """Grams of the parcel that `centre` ships."""
     grams = 0
@@ -99,7 +111,7 @@ def part_weight(setup: Any, basket: int, plan: Any, centre: int) -> int:
     return grams
 
 
-@njit(cache=True, forceinline=True)
+@njit(**PART)
 def part_lines(setup: Any, basket: int, plan: Any, centre: int) -> int:
     """Lines of the parcel that `centre` ships."""
     count = 0
@@ -109,35 +121,58 @@ def part_lines(setup: Any, basket: int, plan: Any, centre: int) -> int:
     return count
 
 
-@njit(cache=True, forceinline=True)
-def _book_parcels(setup: Any, case: Any, service: int, plan: Any, booking: Any) -> None:
-    """Book every parcel of `plan`; a negative `service` takes the best one of each parcel."""
+@njit(**PART)
+def parcel(setup: Any, day: int, region: int, centre: int, service: int, grams: int) -> tuple[int, int]:
+    """Price of one parcel in cents, and the day on which the carrier should bring it."""
+    zone = setup.zone[centre, region]
+    price = rules.freight(np.int64(setup.parcel[zone, service]), np.int64(setup.per_kg[zone, service]), grams)
+    return price, day + np.int64(setup.transit[zone, service])
+
+
+@njit(**PART)
+def _book_whole(setup: Any, case: Any, centre: int, service: int, booking: Any) -> None:
+    """Book the one parcel that holds the whole order."""
+    facts = setup.facts[case[BASKET]]
+    price, arrival = parcel(setup, case[DAY], case[REGION], centre, service, np.int64(facts[WEIGHT]))
+    booking[POSTED + rules.FREIGHT] = -price
+    booking[POSTED + rules.PICKING] = -rules.picking(np.int64(facts[LINES]))
+    booking[PARCELS] = rules.pack(0, centre, service)
+    _book_sale(setup, case, arrival, booking)
+
+
+@njit(**PART)
+def _book_parcels(setup: Any, case: Any, plan: Any, booking: Any) -> None:
+    """Book every parcel of `plan`, each by its best service."""
     basket = case[BASKET]
     nominal = np.int64(0)
     parcels = 0
-    for centre in range(setup.zone.shape[0]):
+    for centre in range(N_CENTRES):
         count = part_lines(setup, basket, plan, centre)
         if count == 0:
             continue
         grams = part_weight(setup, basket, plan, centre)
-        level = service if service >= 0 else best_service(setup, case, grams, centre)
-        zone = setup.zone[centre, case[REGION]]
-        price = rules.freight(np.int64(setup.parcel[zone, level]), np.int64(setup.per_kg[zone, level]), grams)
+        service = best_service(setup, case, grams, centre)
+        price, arrival = parcel(setup, case[DAY], case[REGION], centre, service, grams)
         booking[POSTED + rules.FREIGHT] -= price
         booking[POSTED + rules.PICKING] -= rules.picking(count)
-        parcels = rules.pack(parcels, centre, level)
-        arrival = case[DAY] + setup.transit[zone, level]
+        parcels = rules.pack(parcels, centre, service)
         nominal = max(nominal, arrival)
-    foreseen = rules.lateness(nominal - case[PROMISE], case[PRIORITY])
+    booking[PARCELS] = parcels
+    _book_sale(setup, case, nominal, booking)
+
+
+@njit(**PART)
+def _book_sale(setup: Any, case: Any, nominal: int, booking: Any) -> None:
+    """Book the goods that ship and the lateness that is foreseen, all being there on day `nominal`."""
+    basket = case[BASKET]
     booking[POSTED + rules.SALES] = setup.facts[basket, VALUE]
-    booking[POSTED + rules.GOODS] = -setup.facts[basket, COST]
-    booking[POSTED + rules.LATENESS] = -foreseen
+    booking[POSTED + rules.GOODS] = -np.int64(setup.facts[basket, COST])
+    booking[POSTED + rules.LATENESS] = -rules.lateness(nominal - case[PROMISE], case[PRIORITY])
     booking[BROKEN] = 1 if nominal > case[PROMISE] else 0
     booking[STATUS] = rules.ALLOCATED
-    booking[PARCELS] = parcels
 
 
-@njit(cache=True, forceinline=True)
+@njit(**PART)
 def carrier_surprise(setup: Any, key: Any, number: int, row: Any) -> tuple[int, int]:
     """What the carriers do to an order of today's wave: (lateness cents booked, promises broken).
 
@@ -147,20 +182,35 @@ def carrier_surprise(setup: Any, key: Any, number: int, row: Any) -> tuple[int, 
         number: the order's number.
         row: the order, columns of `scenario`; it ships on the day it was reviewed.
     """
+    promise, priority = np.int64(row[ROW_PROMISE]), np.int64(row[ROW_PRIORITY])
+    parcels, day, region = np.int64(row[ROW_PARCELS]), np.int64(row[ROW_REVIEWED]), np.int64(row[ROW_REGION])
+    return surprise(setup, key, number, parcels, day, region, promise, priority)
+
+
+@njit(**PART)
+def surprise(
+    setup: Any, key: Any, number: int, parcels: int, day: int, region: int, promise: int, priority: int
+) -> tuple[int, int]:
+    """`carrier_surprise` of an order whose columns are at hand; `day` is when it ships."""
     nominal, actual = np.int64(0), np.int64(0)
-    for centre in range(setup.zone.shape[0]):
-        level = rules.service_from(np.int64(row[ROW_PARCELS]), centre)
+    for centre in range(N_CENTRES):
+        level = rules.service_from(parcels, centre)
         if level < 0:
             continue
-        arrival = row[ROW_REVIEWED] + setup.transit[setup.zone[centre, row[ROW_REGION]], level]
+        arrival = day + np.int64(setup.transit[setup.zone[centre, region], level])
         nominal = max(nominal, arrival)
         actual = max(actual, arrival + carrier_delay(key, number, centre, level))
-    promise, priority = np.int64(row[ROW_PROMISE]), np.int64(row[ROW_PRIORITY])
+    return postponed(nominal, actual, promise, priority)
+
+
+@njit(**PART)
+def postponed(nominal: int, actual: int, promise: int, priority: int) -> tuple[int, int]:
+    """What it books that an order comes on day `actual` instead of `nominal`: (cents, promises broken)."""
     cents = rules.lateness(nominal - promise, priority) - rules.lateness(actual - promise, priority)
     return cents, (1 if actual > promise else 0) - (1 if nominal > promise else 0)
 
 
-@njit(cache=True, forceinline=True)
+@njit(**PART)
 def decide(
     setup: Any,
     case: Any,
@@ -195,7 +245,7 @@ def decide(
     booking[STATUS] = status
     basket = case[BASKET]
     lines = np.int64(setup.facts[basket, LINES])
-    split = split_code(setup.zone.shape[0])
+    split = split_code(N_CENTRES)
     if decision < 0 or decision > split + 2:
         booking[REFUSAL] = rules.UNKNOWN_ACTION
     elif status != rules.WAITING:
@@ -206,13 +256,13 @@ def decide(
         booking[REFUSAL] = rules.refuse_whole(status, short, lines, np.int64(picks[centre]))
         if booking[REFUSAL] == rules.OK:
             plan[:lines] = centre
-            _book_parcels(setup, case, decision % rules.N_SERVICES, plan, booking)
+            _book_whole(setup, case, centre, decision % rules.N_SERVICES, booking)
     elif decision == split:
         if can_ship_whole(setup, case, free, picks) or split_plan(setup, case, free, picks, rank, plan) == 0:
             booking[REFUSAL] = rules.NOT_SPLITTABLE
             plan[:] = -1
         else:
-            _book_parcels(setup, case, -1, plan, booking)
+            _book_parcels(setup, case, plan, booking)
     elif decision == split + 1:
         booking[BROKEN] = 1 - keepable(setup, case[REGION], case[PROMISE], case[DAY] + 1)
     elif decision == split + 2:
@@ -225,12 +275,12 @@ def decide(
         booking[BROKEN] = 0  # it was lost before
 
 
-@njit(cache=True, forceinline=True)
+@njit(**PART)
 def can_ship_whole(setup: Any, case: Any, free: Any, picks: Any) -> bool:
     """Whether some centre can ship the order whole today."""
     basket = case[BASKET]
     lines = np.int64(setup.facts[basket, LINES])
-    for centre in range(len(picks)):
+    for centre in range(N_CENTRES):
         if picks[centre] >= lines and lines_short(setup.line_qty[basket], free, lines, centre) == 0:
             return True
     return False

@@ -11,6 +11,8 @@ from typing import Any
 from workgym.services.kernel import Cents, rule
 
 MAX_LINES = 4  # a fulfilment order is one picking tote; longer invoices become several orders
+MAX_CENTRES = 4  # as many as have a bit in a line's group of bits
+_EACH_LINE = sum(1 << (MAX_CENTRES * line) for line in range(MAX_LINES))
 SERVICES = ("economy", "standard", "express")
 N_SERVICES = len(SERVICES)
 
@@ -81,15 +83,20 @@ def refuse_whole(status: int, lines_short: int, lines: int, picks_left: int) -> 
 
 
 @rule
-def plan_split(free: Any, qty: Any, lines: int, picks_left: Any, rank: Any, plan: Any) -> int:
+def holds(held: int, line: int, centre: int) -> int:
+    """`held`, and that a centre holds enough of a line: four bits a line, one a centre."""
+    return held | (1 << (MAX_CENTRES * line + centre))
+
+
+@rule
+def plan_split(held: int, lines: int, picks_left: Any, rank: Any, plan: Any) -> int:
     """Spread an order's lines over as few centres as a greedy cover needs.
 
     Each round takes the centre that can ship most of the open lines today; ties go to the better
     `rank`. Each line ships whole from one centre.
 
     Args:
-        free: (centre, line) free units of each line's SKU.
-        qty: (line,) units ordered.
+        held: which centres hold enough of which line, see `holds`.
         lines: how many lines the order has.
         picks_left: (centre,) lines that each centre can still pick today.
         rank: (centre,) lower is preferred, the freight of the order from there.
@@ -100,31 +107,24 @@ def plan_split(free: Any, qty: Any, lines: int, picks_left: Any, rank: Any, plan
     """
     for line in range(lines):
         plan[line] = -1
-    open_lines = lines
+    open_lines = _EACH_LINE & ((1 << (MAX_CENTRES * lines)) - 1)
     parcels = 0
-    while open_lines > 0:
+    while open_lines:
         best, best_cover = -1, 0
         for centre in range(len(picks_left)):
-            used = False
-            cover = 0
-            for line in range(lines):
-                if plan[line] == centre:
-                    used = True
-                elif plan[line] < 0 and free[centre, line] >= qty[line]:
-                    cover += 1
-            if used:
-                continue
-            cover = min(cover, picks_left[centre])
+            held_open = (held >> centre) & open_lines
+            cover = min((held_open * _EACH_LINE >> (MAX_CENTRES * (MAX_LINES - 1))) & 7, picks_left[centre])
             if cover > best_cover or (cover == best_cover and cover > 0 and rank[centre] < rank[best]):
                 best, best_cover = centre, cover
         if best < 0:
             return 0
         taken = 0
         for line in range(lines):
-            if taken < best_cover and plan[line] < 0 and free[best, line] >= qty[line]:
+            if taken < best_cover and (held & open_lines << best) >> (MAX_CENTRES * line + best) & 1:
                 plan[line] = best
+                open_lines &= ~(1 << (MAX_CENTRES * line))
                 taken += 1
-        open_lines -= taken
+        held &= ~(_EACH_LINE << best)
         parcels += 1
     return parcels if parcels > 1 else 0
 

@@ -16,12 +16,13 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from workgym.services.compiled import KERNEL
 from workgym.services.kernel import BadInput
-from workgym.services.orders import desk, rules, twin
+from workgym.services.orders import rules, twin
 from workgym.services.orders.scenario import (
     BASKET,
     GIVE_UP,
-    LINES,
+    NEVER,
     ORDER_WIDTH,
     PARCELS,
     PLACED,
@@ -35,6 +36,7 @@ from workgym.services.orders.scenario import (
 )
 
 COLUMNS = (BASKET, REGION, PRIORITY, PLACED, PROMISE, STATUS, PARCELS, REVIEWED)
+_ROW = (twin.REGION, twin.PRIORITY, twin.PLACED, twin.PROMISE, twin.STATUS, twin.PARCELS, twin.REVIEWED)
 _VERSION = 1
 
 
@@ -100,9 +102,13 @@ def _plain(value: Any) -> Any:
 def of_lane(setup: Setup, lanes: twin.Lanes, i: int) -> State:
     """The state of one twin lane."""
     lane = lanes.lane[i]
-    orders = lanes.orders[i, : lane[twin.N_ORDERS]].astype(np.int64)[:, list(COLUMNS)]
-    status, reviewed = orders[:, COLUMNS.index(STATUS)], orders[:, COLUMNS.index(REVIEWED)]
-    orders[(status == rules.ALLOCATED) & (reviewed < lane[twin.DAY]), COLUMNS.index(STATUS)] = rules.SHIPPED
+    n = lane[twin.N_ORDERS]
+    rows = lanes.orders[i, :n].astype(np.int64)
+    orders = np.column_stack([lanes.basket[i, :n, 0], *(rows[:, column] for column in _ROW)])
+    reviewed = orders[:, COLUMNS.index(REVIEWED)]
+    reviewed[reviewed == twin.NEVER] = NEVER
+    gone = (orders[:, COLUMNS.index(STATUS)] == rules.ALLOCATED) & (reviewed < lane[twin.DAY])
+    orders[gone, COLUMNS.index(STATUS)] = rules.SHIPPED
     return State(
         key=int(lanes.key[i]),
         family=int(lane[twin.FAMILY]),
@@ -110,7 +116,7 @@ def of_lane(setup: Setup, lanes: twin.Lanes, i: int) -> State:
         ended=bool(lane[twin.ENDED]),
         broken=int(lane[twin.BROKEN]),
         orders=orders,
-        free=np.ascontiguousarray(lanes.free[i].T, dtype=np.int64),
+        free=np.ascontiguousarray(lanes.free[i, :-1].T, dtype=np.int64),
         picks=lanes.picks[i].astype(np.int64),
         ledger=lanes.ledger[i].copy(),
     )
@@ -122,47 +128,65 @@ def into_lane(setup: Setup, lanes: twin.Lanes, i: int, state: State) -> None:
     Raises:
         BadInput: the state belongs to a season with other constants.
     """
+    _require_fit(setup, state)
+    lanes.key[i] = state.key
+    lanes.free[i, :-1], lanes.picks[i], lanes.ledger[i] = state.free.T, state.picks, state.ledger
+    n = len(state.orders)
+    lanes.orders[i] = 0
+    lanes.basket[i, :n, 0] = state.orders[:, 0]
+    lanes.orders[i, :n, list(_ROW)] = (state.orders[:, 1:] & 255).T  # NEVER is the last byte
+    lane = lanes.lane[i]
+    lane[:] = 0
+    lane[twin.FAMILY], lane[twin.DAY] = state.family, state.day
+    lane[twin.ENDED], lane[twin.BROKEN] = state.ended, state.broken
+    lane[twin.N_ORDERS] = n
+    _derive(setup, lanes, i, np.zeros((setup.max_orders, ORDER_WIDTH), dtype=np.int32))
+
+
+def _require_fit(setup: Setup, state: State) -> None:
     if state.free.shape != setup.stock.shape or len(state.orders) > setup.max_orders:
         raise BadInput(
             f"expected a state of {setup.stock.shape[0]} centres x {setup.stock.shape[1]} SKUs, "
             f"found {state.free.shape}; restore it into an env made with the same arguments"
         )
-    lanes.key[i] = state.key
-    lanes.free[i], lanes.picks[i], lanes.ledger[i] = state.free.T, state.picks, state.ledger
-    rows = np.zeros((setup.max_orders, ORDER_WIDTH), dtype=np.int32)
-    rows[: len(state.orders), list(COLUMNS)] = state.orders
-    lanes.orders[i] = rows
-    lane = lanes.lane[i]
-    lane[:] = 0
-    lane[twin.FAMILY], lane[twin.DAY] = state.family, state.day
-    lane[twin.ENDED], lane[twin.BROKEN] = state.ended, state.broken
-    lane[twin.N_ORDERS] = len(state.orders)
-    _derive(setup, lanes, i)
+    n_baskets, n_regions = len(setup.facts), setup.zone.shape[1]
+    largest = (n_baskets, n_regions, 2, 200, 200, len(rules.STATUSES), 256, 200)
+    rows = state.orders
+    if (rows[:, :-1] < 0).any() or (rows[:, -1] < NEVER).any() or (rows >= largest).any():
+        raise BadInput(
+            f"expected orders of {n_baskets} baskets and {n_regions} regions, found others; "
+            "restore the state into an env made with the same arguments"
+        )
 
 
-@njit(cache=True)
-def _derive(setup: Any, lanes: Any, i: int) -> None:
+@njit(**KERNEL)
+def _derive(setup: Any, lanes: Any, i: int, future: Any) -> None:
     """Bring back what follows from the state: patience, the waiting list, today's carrier surprises."""
     lane, key = lanes.lane[i], lanes.key[i]
-    future = np.zeros((setup.max_orders, ORDER_WIDTH), dtype=np.int32)
     first = 0
-    for day in range(min(lane[twin.DAY] + 1, setup.days)):
-        first += arrive(setup, key, lane[twin.FAMILY], day, future[first:])
+    for day in range(min(np.int64(lane[twin.DAY]) + 1, setup.days)):
+        first += arrive(setup, key, np.int64(lane[twin.FAMILY]), day, future[first:])
     for number in range(lane[twin.N_ORDERS]):
         order = lanes.orders[i, number]
-        order[GIVE_UP] = future[number, GIVE_UP]
-        today = order[REVIEWED] == lane[twin.DAY]
-        if order[STATUS] == rules.ALLOCATED and today and lane[twin.ENDED] == 0:
-            cents, broken = desk.carrier_surprise(setup, key, number, order)
+        order[twin.GIVE_UP] = future[number, GIVE_UP]
+        today = order[twin.REVIEWED] == lane[twin.DAY]
+        if order[twin.STATUS] == rules.ALLOCATED and today and lane[twin.ENDED] == 0:
+            cents, broken = twin.surprise(setup, lanes, i, number)
             lane[twin.LATER_LATENESS] += cents
             lane[twin.LATER_BROKEN] += broken
-        if order[STATUS] == rules.WAITING and today:
-            lanes.waiting[i, lane[twin.N_WAITING]] = number
-            lane[twin.N_WAITING] += 1
-    lane[twin.CURSOR] = lane[twin.N_WAITING]
+        if order[twin.STATUS] == rules.WAITING and today:
+            _queue_up(lanes, i, number, twin.HELD, twin.PICKS_HELD)
+    lane[twin.CURSOR] = lane[twin.QUEUE] = lane[twin.HELD]
     for number in range(lane[twin.N_ORDERS]):
         order = lanes.orders[i, number]
-        if order[STATUS] == rules.WAITING and order[REVIEWED] != lane[twin.DAY]:
-            lanes.waiting[i, lane[twin.N_WAITING]] = number
-            lane[twin.N_WAITING] += 1
-            lane[twin.BEHIND_PICKS] += setup.facts[order[BASKET], LINES]
+        if order[twin.STATUS] == rules.WAITING and order[twin.REVIEWED] != lane[twin.DAY]:
+            _queue_up(lanes, i, number, twin.QUEUE, twin.PICKS_ASKED)
+    twin.pick_up(lanes, i)
+
+
+@njit(**KERNEL)
+def _queue_up(lanes: Any, i: int, number: int, length: int, picks: int) -> None:
+    """Put an order at the end of the part of the queue that the lane's column `length` counts."""
+    lanes.queue[i, lanes.lane[i, length]] = number
+    lanes.lane[i, length] += 1
+    lanes.lane[i, picks] += lanes.book.baskets[lanes.basket[i, number, 0], twin.N_LINES]

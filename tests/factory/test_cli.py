@@ -38,7 +38,11 @@ def test_command_has_help_with_an_example(command: str) -> None:
     ("arguments", "code", "sentence"),
     [
         (["run", "nothing.toml"], 2, "no pipeline file at nothing.toml"),
-        (["run", "pipelines/orders.toml", "--engine", "rya"], 2, "expected --engine ray or local, found 'rya'"),
+        (
+            ["run", "pipelines/orders.toml", "--engine", "rya"],
+            2,
+            "expected --engine ray or local, found 'rya'",
+        ),
         (["show", "orders"], 2, "no model named 'orders'; known: none"),
         (["promote", "orders", "1"], 2, "no model named 'orders'"),
         (["promote", "orders", "one"], 2, "Invalid value for"),
@@ -73,12 +77,19 @@ def test_an_empty_workspace_says_how_to_make_the_first_model(tmp_path: Path) -> 
 def test_doctor_finds_a_new_machine_fit(tmp_path: Path) -> None:
     done = factory(tmp_path, "doctor", "--json")
     assert done.returncode == 0, done.stdout
-    assert {finding["name"] for finding in json.loads(done.stdout)} >= {"python", "registry", "disk", "threads"}
+    assert {finding["name"] for finding in json.loads(done.stdout)} >= {
+        "python",
+        "registry",
+        "disk",
+        "threads",
+    }
 
 
 def test_import_counts_every_row_of_a_real_export(tmp_path: Path) -> None:
     if not RETAIL.exists():
-        pytest.skip(f"needs {RETAIL.name}, the UCI Online Retail sample, in ../shared/data beside the checkout")
+        pytest.skip(
+            f"needs {RETAIL.name}, the UCI Online Retail sample, in ../shared/data beside the checkout"
+        )
     done = factory(tmp_path, "import", "orders", str(RETAIL), "--to", str(tmp_path / "h.npz"), "--json")
     told = json.loads(done.stdout)
     assert told["accepted"] + sum(told["rejected"].values()) == told["rows"] == 10_000
