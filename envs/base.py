@@ -1,167 +1,59 @@
 """The contract between an environment and whatever holds its state.
 
 A `Task` says what is observed, what may be done, what is earned and when an episode counts as
-handled. A `Backend` holds N lanes of state (arrays of a twin, worlds of a live service) and advances
-them. `Env` is one lane of a backend, `VectorEnv` all of them; both know nothing of the business.
+handled; `workgym.envs.contract` has it and the other records. A `Backend` holds N lanes of state
+(arrays of a twin, worlds of a live service) and advances them. `Env` is one lane of a backend,
+`VectorEnv` all of them; both know nothing of the business.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
 from gymnasium.vector import AutoresetMode
 from numba import njit
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from workgym.envs.contract import (
+    ACT,
+    BEGIN,
+    REST,
+    Backend,
+    Board,
+    Bools,
+    Episodes,
+    Floats,
+    Ints,
+    Snapshot,
+    Step,
+    Task,
+)
 from workgym.services.compiled import KERNEL
 from workgym.services.kernel import BadInput, did_you_mean
 from workgym.services.scenario import SPLITS, split_salt
 
-Ints = NDArray[np.int64]
-Bools = NDArray[np.bool_]
-Floats = NDArray[np.float32]
+__all__ = [
+    "ACT",
+    "BEGIN",
+    "REST",
+    "Backend",
+    "Board",
+    "Bools",
+    "Env",
+    "Episodes",
+    "Floats",
+    "Ints",
+    "Snapshot",
+    "Step",
+    "Task",
+    "VectorEnv",
+]
 
-ACT, BEGIN, REST = 0, 1, 2  # what a lane does in one advance
 _OPTIONS = ("family", "reset_mask")
-_NUMBER, _FLAG = np.dtype(np.float64), np.dtype(np.bool_)
-
-
-class Episodes(NamedTuple):
-    """Which episode each of N lanes plays."""
-
-    salt: np.uint64  # keeps splits apart
-    seed: Ints  # (N,)
-    number: Ints  # (N,) how many episodes the lane has played since it was seeded
-    family: Ints  # (N,) index of the family, -1 to draw one from the episode's key
-
-
-class Board(NamedTuple):
-    """What N lanes show after an advance; arrays are fresh at every call."""
-
-    obs: Floats  # (N, features)
-    mask: Bools  # (N, actions) legal actions
-    terms: Ints  # (terms, N) cents of each reward term, earned by this advance
-    ended: Bools  # (N,) the episode reached its end
-    refusal: Ints  # (N,) code of the reason why the action was refused, 0 when it was not
-    violations: Ints  # (N,) constraint cost of this advance
-
-
-class Step(NamedTuple):
-    """What a vector env makes of a board."""
-
-    reward: NDArray[np.float64]  # (N,) sum of the terms
-    cost: NDArray[np.float64]  # (N,) violations
-    ended: Bools  # (N,)
-    truncated: Bools  # (N,)
-    done: Bools  # (N,) lanes that do not act in the next step
-
-    @classmethod
-    def empty(cls, n: int) -> Step:
-        """Fresh arrays for N lanes."""
-        return cls(
-            np.empty(n, _NUMBER),
-            np.empty(n, _NUMBER),
-            np.empty(n, _FLAG),
-            np.empty(n, _FLAG),
-            np.empty(n, _FLAG),
-        )
-
-
-class Backend(Protocol):
-    """N lanes of a service's state."""
-
-    lanes: int
-
-    def advance(self, mode: NDArray[np.int8], actions: Ints, episodes: Episodes) -> Board:
-        """Let each lane act (ACT), begin an episode (BEGIN) or stand still (REST)."""
-
-    def state_bytes(self, lane: int) -> bytes:
-        """The lane's canonical state."""
-
-    def load_state(self, lane: int, data: bytes) -> Board:
-        """Put a canonical state into a lane; what all lanes show afterwards."""
-
-    def facts(self, lane: int) -> dict[str, int]:
-        """The lane's counters: `day`, `family`, `cases`, `obligations`, `violations`."""
-
-    def render(self, lane: int) -> str:
-        """The lane as a page of text."""
-
-    def close(self) -> None:
-        """Give back what the backend holds."""
-
-
-@dataclass(frozen=True)
-class Task:
-    """What is asked of a policy in a service.
-
-    Attributes:
-        env_id: Gymnasium id.
-        observation_space: finite box.
-        action_space: discrete.
-        action_names: one per action.
-        terms: names of the reward terms, in the order of `Board.terms`.
-        reasons: texts of refusal codes; code 0 is unused.
-        families: names of the business situations.
-        reward_scale: factor that brings a typical reward to about one; learners apply it.
-        tolerance: cents a case; an episode is handled when its profit is at most this far below that
-            of the department's reference rule on the same scenario.
-        reference: name of that rule in `workgym.agents.baselines`.
-        version: dynamics, reward and layout; part of every lineage.
-    """
-
-    env_id: str
-    observation_space: gym.spaces.Box
-    action_space: gym.spaces.Discrete[np.int64]
-    action_names: tuple[str, ...]
-    terms: tuple[str, ...]
-    reasons: tuple[str, ...]
-    families: tuple[str, ...]
-    reward_scale: float
-    tolerance: int
-    reference: str
-    version: str
-
-    def family_index(self, name: str) -> int:
-        """Position of a family.
-
-        Raises:
-            BadInput: there is no such family.
-        """
-        if name not in self.families:
-            raise BadInput(did_you_mean("family", name, list(self.families)))
-        return self.families.index(name)
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """One lane, whole: restore it and the future repeats itself.
-
-    Attributes:
-        env_id: the env that it was taken from.
-        seed: seed of the lane.
-        number: episodes played since the lane was seeded.
-        elapsed: steps taken in this episode.
-        state: canonical state of the business.
-    """
-
-    env_id: str
-    seed: int
-    number: int
-    elapsed: int
-    state: bytes = field(repr=False)
-
-    @property
-    def hash(self) -> str:
-        """Content hash."""
-        head = json.dumps([self.env_id, self.seed, self.number, self.elapsed]).encode()
-        return hashlib.sha256(head + self.state).hexdigest()
 
 
 class _Lanes:
@@ -206,7 +98,8 @@ class _Lanes:
     def begin(self, which: Bools) -> Board:
         self.elapsed[which] = 0
         mode = np.where(which, BEGIN, REST).astype(np.int8)
-        return self.backend.advance(mode, np.zeros(len(which), dtype=np.int64), self.episodes)
+        nothing = np.zeros((len(which), *self.task.action_shape), dtype=np.int64)
+        return self.backend.advance(mode, nothing, self.episodes)
 
     def snapshot(self, lane: int) -> Snapshot:
         return Snapshot(
@@ -278,7 +171,7 @@ def _check_options(options: Mapping[str, Any] | None) -> dict[str, Any]:
     return given
 
 
-class Env(gym.Env[Floats, np.int64]):
+class Env(gym.Env[Floats, Any]):
     """One world of a service as a Gymnasium environment.
 
     Subclasses name a task and build a backend; see `workgym.envs.orders`.
@@ -301,8 +194,9 @@ class Env(gym.Env[Floats, np.int64]):
         render_mode: str | None = None,
         arguments: dict[str, Any] | None = None,
     ) -> None:
-        if render_mode not in (None, "ansi"):
-            raise BadInput(f"expected render_mode None or 'ansi', found {render_mode!r}")
+        if render_mode not in (None, *task.render_modes):
+            modes = " or ".join(repr(mode) for mode in (None, *task.render_modes))
+            raise BadInput(f"expected render_mode {modes}, found {render_mode!r}")
         self.task = task
         self.backend = backend
         self.render_mode = render_mode
@@ -332,11 +226,11 @@ class Env(gym.Env[Floats, np.int64]):
         self._over = False
         return self._show(self._lanes.begin(begin))
 
-    def step(self, action: np.int64 | int) -> tuple[Floats, float, bool, bool, dict[str, Any]]:
+    def step(self, action: ArrayLike) -> tuple[Floats, float, bool, bool, dict[str, Any]]:
         """Take one decision. A refused one changes nothing and says why in `info["refused"]`."""
         if self._board is None:
             raise gym.error.ResetNeeded("call reset() before step()")
-        actions = np.array([int(action)], dtype=np.int64)
+        actions = self.task.understood(np.asarray(action)[None], 1)
         board = self.backend.advance(np.zeros(1, dtype=np.int8), actions, self._lanes.episodes)
         self._lanes.elapsed += 1
         obs, info = self._show(board)
@@ -346,21 +240,33 @@ class Env(gym.Env[Floats, np.int64]):
 
     def _show(self, board: Board) -> tuple[Floats, dict[str, Any]]:
         self._board = board
-        info: dict[str, Any] = {
-            "action_mask": board.mask[0],
+        info: dict[str, Any] = {"action_mask": board.mask[0]} if board.mask.shape[1] else {}
+        info |= {
             "reward_terms": dict(zip(self.task.terms, board.terms[:, 0].tolist(), strict=True)),
             "constraint_cost": float(board.violations[0]),
         }
+        if board.credit is not None:
+            info["credit"] = board.credit[0]
         if board.refusal[0]:
             info["refused"] = self.task.reasons[board.refusal[0]]
         return board.obs[0], info
 
-    def action_masks(self) -> Bools:
-        """(actions,) which actions are legal now; the name that sb3-contrib looks for."""
+    @property
+    def mask(self) -> Bools:
+        """(actions,) which actions are legal now, or (0,) where every one is."""
         if self._board is None:
-            raise gym.error.ResetNeeded("call reset() before action_masks()")
+            raise gym.error.ResetNeeded("call reset() before asking which actions are legal")
         mask: Bools = self._board.mask[0]
         return mask
+
+    def action_masks(self) -> Bools:
+        """(actions,) which actions are legal now; the name that sb3-contrib looks for.
+
+        Raises:
+            BadInput: actions are numbers, which no mask can name.
+        """
+        mask = self.mask
+        return mask if len(mask) else self.task.everything(1)[0]
 
     def facts(self) -> dict[str, int]:
         """Counters of the running episode: `day`, `family`, `cases`, `obligations`, `violations`."""
@@ -378,9 +284,15 @@ class Env(gym.Env[Floats, np.int64]):
         """Content hash of the business state; equal on every backend."""
         return hashlib.sha256(self.backend.state_bytes(0)).hexdigest()
 
-    def render(self) -> str | None:  # type: ignore[override]  # Gymnasium's union is wider
-        """The order desk as text in mode `ansi`, else None."""
-        return self.backend.render(0) if self.render_mode == "ansi" else None
+    def render(self) -> str | NDArray[np.uint8] | None:  # type: ignore[override]  # Gymnasium's union is wider
+        """This moment as a page of text in mode `ansi`, as a picture in mode `rgb_array`, else None."""
+        if self.render_mode == "ansi":
+            return self.backend.render(0)
+        return None if self.render_mode is None else self.picture()
+
+    def picture(self) -> NDArray[np.uint8]:
+        """(height, width, 3) this moment as a picture; a subclass that can draw one overrides this."""
+        raise BadInput(f"expected an env that draws pictures, found {type(self).__name__}; use mode 'ansi'")
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle as constructor arguments and a snapshot: connections do not travel."""
@@ -410,8 +322,12 @@ def _rebuild(
     return env
 
 
-class VectorEnv(gym.vector.VectorEnv[Floats, Ints, Any]):
-    """N worlds of a service, advanced together; lane i with seed s is the single env with seed s + i."""
+class VectorEnv(gym.vector.VectorEnv[Floats, NDArray[Any], Any]):
+    """N worlds of a service, advanced together; lane i with seed s is the single env with seed s + i.
+
+    Attributes:
+        mask: (N, actions) which actions are legal now, or (N, 0) where every one is.
+    """
 
     def __init__(
         self,
@@ -435,7 +351,7 @@ class VectorEnv(gym.vector.VectorEnv[Floats, Ints, Any]):
         self._lanes = _Lanes(task, backend, split, family, max_episode_steps)
         self._term_names = [(name, f"_{name}") for name in task.terms]
         self._done = np.zeros(self.num_envs, dtype=np.bool_)
-        self._mask: Bools = np.ones((self.num_envs, int(task.action_space.n)), dtype=np.bool_)
+        self.mask: Bools = np.ones((self.num_envs, 0), dtype=np.bool_)
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
@@ -468,8 +384,9 @@ class VectorEnv(gym.vector.VectorEnv[Floats, Ints, Any]):
         drawn = self.np_random.integers(2**31, size=self.num_envs) if fresh.any() else fresh
         return [int(drawn[lane]) if fresh[lane] else None for lane in range(self.num_envs)]
 
-    def step(self, actions: Ints) -> tuple[Floats, NDArray[np.float64], Bools, Bools, dict[str, Any]]:
+    def step(self, actions: NDArray[Any]) -> tuple[Floats, NDArray[np.float64], Bools, Bools, dict[str, Any]]:
         """Take one decision in every lane."""
+        understood = self.task.understood(actions, self.num_envs)
         lanes, done = self._lanes, self._done
         begins = self.autoreset_mode is AutoresetMode.NEXT_STEP
         if begins:
@@ -477,7 +394,7 @@ class VectorEnv(gym.vector.VectorEnv[Floats, Ints, Any]):
             np.add(lanes.episodes.number, done, out=lanes.episodes.number)
         else:
             mode = done.astype(np.int8) * np.int8(REST)
-        board = self.backend.advance(mode, np.asarray(actions, dtype=np.int64), lanes.episodes)
+        board = self.backend.advance(mode, understood, lanes.episodes)
         step = Step.empty(self.num_envs)
         any_done, any_refused = _settle(
             board.terms, board.violations, board.refusal, board.ended,
@@ -501,6 +418,8 @@ class VectorEnv(gym.vector.VectorEnv[Floats, Ints, Any]):
             violations=np.where(done, fresh.violations, board.violations),
             refusal=np.where(done, fresh.refusal, board.refusal),
         )
+        if fresh.credit is not None and board.credit is not None:
+            fresh = fresh._replace(credit=np.where(done[:, None], fresh.credit, board.credit))
         begun = self._info(fresh)
         begun["final_obs"], begun["_final_obs"] = board.obs, done
         begun["final_info"], begun["_final_info"] = info, done
@@ -509,15 +428,18 @@ class VectorEnv(gym.vector.VectorEnv[Floats, Ints, Any]):
     def _info(
         self, board: Board, cost: NDArray[np.float64] | None = None, any_refused: bool = True
     ) -> dict[str, Any]:
-        self._mask = board.mask
+        self.mask = board.mask
         everywhere = self._lanes.everywhere
         terms: dict[str, Any] = {}
         for position, (name, flag) in enumerate(self._term_names):
             terms[name] = board.terms[position]
             terms[flag] = everywhere
-        info: dict[str, Any] = {
-            "action_mask": board.mask,
-            "_action_mask": everywhere,
+        info: dict[str, Any] = {}
+        if board.mask.shape[1]:
+            info["action_mask"], info["_action_mask"] = board.mask, everywhere
+        if board.credit is not None:
+            info["credit"], info["_credit"] = board.credit, everywhere
+        info |= {
             "reward_terms": terms,
             "_reward_terms": everywhere,
             "constraint_cost": board.violations.astype(np.float64) if cost is None else cost,
@@ -529,8 +451,12 @@ class VectorEnv(gym.vector.VectorEnv[Floats, Ints, Any]):
         return info
 
     def action_masks(self) -> Bools:
-        """(N, actions) which actions are legal now."""
-        return self._mask
+        """(N, actions) which actions are legal now.
+
+        Raises:
+            BadInput: actions are numbers, which no mask can name.
+        """
+        return self.mask if self.mask.shape[1] else self.task.everything(self.num_envs)
 
     def facts(self, lane: int) -> dict[str, int]:
         """Counters of a lane's episode: `day`, `family`, `cases`, `obligations`, `violations`."""
@@ -544,7 +470,7 @@ class VectorEnv(gym.vector.VectorEnv[Floats, Ints, Any]):
         """Put a lane into that moment; the observations of all lanes."""
         board = self._lanes.restore(lane, snapshot)
         self._done[lane] = False
-        self._mask = board.mask
+        self.mask = board.mask
         return board.obs
 
     def state_hash(self, lane: int) -> str:
