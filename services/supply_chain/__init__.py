@@ -1,0 +1,1 @@
+"""Buying and placing stock: suppliers, warehouses, stores."""
