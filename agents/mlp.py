@@ -15,6 +15,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from gymnasium.spaces import Discrete
 from numba import njit
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
@@ -43,10 +44,12 @@ _FIELDS = {
 def _decide(obs: Any, mask: Any, weights: Any, sizes: Any, tanh: bool, logits: Any, actions: Any) -> None:
     """Fill `logits` (N, actions) and `actions` (N,); an action is -1 where no legal logit is a number.
 
+    A mask (N, 0) rules nothing out.
     Each output sums its inputs in their order: vectors run over outputs, so no sum is reassociated.
     """
     last = len(sizes) - 2
     widest = sizes.max()
+    free = mask.shape[1] == 0
     here = np.empty(widest, dtype=np.float32)
     there = np.empty(widest, dtype=np.float32)
     for row in range(obs.shape[0]):
@@ -74,7 +77,7 @@ def _decide(obs: Any, mask: Any, weights: Any, sizes: Any, tanh: bool, logits: A
         best = np.float32(-np.inf)
         actions[row] = -1
         for j in range(sizes[last + 1]):
-            if mask[row, j] and logits[row, j] > best:
+            if (free or mask[row, j]) and logits[row, j] > best:
                 best = logits[row, j]
                 actions[row] = j
 
@@ -139,37 +142,56 @@ class MlpPolicy:
                 f"expected {self.env_id} in version {self.env_version}, found {task.env_id} in version "
                 f"{task.version}; train policy {self.name!r} again on this env"
             )
-        found = (task.observation_space.shape, int(task.action_space.n))
-        if found != ((self.features,), self.actions):
+        seen, space = task.decision
+        if seen.shape != (self.features,) or space != Discrete(self.actions):
             raise BadInput(
-                f"expected {self.features} features and {self.actions} actions, "
-                f"found an observation of shape {found[0]} and {found[1]} actions"
+                f"expected {self.features} features and {self.actions} actions a decision, "
+                f"found an observation of shape {seen.shape} and actions {space}"
             )
 
     def act(self, obs: Floats, mask: Bools) -> Ints:
-        """(N,) legal actions for observations (N, features) and masks (N, actions).
+        """The best legal actions of N lanes.
+
+        Args:
+            obs: (N, features), or (N, rows, features): every row is decided alike.
+            mask: (N, actions), or (N, rows * actions); of no columns where every action is legal.
+
+        Returns:
+            (N,) actions, or (N, rows).
 
         Raises:
             BadInput: the arrays have other shapes, a row has no legal action, or is not finite.
         """
+        if obs.ndim == 3:
+            return self._act_rows(obs, mask)
         actions = self._run(obs, mask)[1]
         if actions.min(initial=0) < 0:
             row = int(np.flatnonzero(actions < 0)[0])
             raise BadInput(f"row {row} has no legal action, or an observation that is not finite")
         return actions
 
+    def _act_rows(self, obs: Floats, mask: Bools) -> Ints:
+        n, rows, features = obs.shape
+        if mask.shape not in ((n, 0), (n, rows * self.actions)):
+            raise BadInput(
+                f"expected masks ({n}, {rows * self.actions}) for {rows} rows of {self.actions} actions, "
+                f"or ({n}, 0), found {mask.shape}"
+            )
+        columns = self.actions if mask.shape[1] else 0
+        return self.act(obs.reshape(-1, features), mask.reshape(n * rows, columns)).reshape(n, rows)
+
     def logits(self, obs: Floats) -> Floats:
         """(N, actions) how much the policy prefers each action, legal or not."""
-        return self._run(obs, np.ones((len(obs), self.actions), dtype=np.bool_))[0]
+        return self._run(obs, np.empty((len(obs), 0), dtype=np.bool_))[0]
 
     def _run(self, obs: Floats, mask: Bools) -> tuple[Floats, Ints]:
         n = len(obs)
-        if obs.shape != (n, self.features) or mask.shape != (n, self.actions):
+        if obs.shape != (n, self.features) or mask.shape not in ((n, 0), (n, self.actions)):
             raise BadInput(
-                f"expected observations (N, {self.features}) and masks (N, {self.actions}), "
+                f"expected observations (N, {self.features}) and masks (N, {self.actions}) or (N, 0), "
                 f"found {obs.shape} and {mask.shape}"
             )
-        logits = np.empty(mask.shape, dtype=np.float32)
+        logits = np.empty((n, self.actions), dtype=np.float32)
         actions = np.empty(n, dtype=np.int64)
         obs = np.ascontiguousarray(obs, dtype=np.float32)
         mask = np.ascontiguousarray(mask, dtype=np.bool_)

@@ -23,4 +23,12 @@ class Policy(Protocol):
         """Meet the env before its first decision; planners keep it to read the state."""
 
     def act(self, obs: Floats, mask: Bools) -> Ints:
-        """(N,) legal actions for observations (N, features) and masks (N, actions)."""
+        """Legal actions of N lanes.
+
+        Args:
+            obs: (N, features), or (N, rows, features) where every row is a decision.
+            mask: `VectorEnv.mask`: (N, actions), or (N, 0) where every action is legal.
+
+        Returns:
+            What the env's `step` takes: (N,), or (N, D) where an action is D decisions.
+        """

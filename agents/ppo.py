@@ -26,6 +26,7 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from workgym.agents.mlp import Layer
 from workgym.agents.sb3 import LanesVecEnv
 from workgym.agents.training import Recipe
+from workgym.envs.contract import sample_legal
 from workgym.services.kernel import BadInput
 
 State = dict[str, NDArray[Any]]
@@ -148,8 +149,7 @@ def survey(env: LanesVecEnv, seed: int) -> tuple[NDArray[np.float32], NDArray[np
     env.seed(seed)
     seen: list[Any] = [env.reset()]
     for step in range(SURVEY_STEPS):
-        legal = env.action_masks()
-        obs, *_ = env.step((rng.random(legal.shape) * legal).argmax(axis=1))
+        obs, *_ = env.step(sample_legal(env.action_space, env.mask, rng))
         if step % SURVEY_EVERY == 0:
             seen.append(obs)
     rows = np.concatenate(seen).astype(np.float64)

@@ -65,7 +65,8 @@ class Recipe:
             `refusal_cost`; it is there to be compared with. Both act masked once they are trained.
         env_kwargs: how the env is made.
         seed: names this training; another one shows how much of a result is luck.
-        steps: decisions to learn from, over all lanes. Profit rises with their logarithm.
+        steps: steps to learn from, over all lanes. Profit rises with their logarithm. A step is one
+            decision, or as many as the task has rows.
         chunk_steps: decisions between two checkpoints, rounded up to whole rollouts. Shorter ones
             lose less to a kill; each begins new episodes, so it should hold several of them a lane.
         lanes: worlds that are played side by side. More make a step cheaper until about 1,024; fewer
@@ -194,7 +195,7 @@ class ChunkReport:
     """How one chunk went.
 
     Attributes:
-        steps: decisions it learned from.
+        steps: decisions it learned from; in a task of many rows, that many a step.
         cpu_seconds: processor time of this process.
         mean_return: cents an episode, over those that ended in the chunk; while none has, what the
             running ones have earned so far.
@@ -273,7 +274,7 @@ def train_chunk(recipe: Recipe, k: int, state: bytes) -> tuple[bytes, ChunkRepor
         try:
             model = ppo.build(recipe, env, _rate(recipe, k), chunk_seed(recipe, k))
             ppo.load_state(model, tensors)
-            model.learn(recipe.rollouts * recipe.rollout, log_interval=None)
+            model.learn(recipe.rollouts * recipe.rollout * env.rows, log_interval=None)
             after = ppo.state_of(recipe, k + 1, model)
             return after, _report(model, env, time.process_time() - began)
         finally:

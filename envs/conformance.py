@@ -32,7 +32,8 @@ from gymnasium.utils.env_match import check_environments_match
 from gymnasium.vector import AutoresetMode
 
 from workgym.envs.base import Bools, Env, Floats, Ints, VectorEnv
-from workgym.services.kernel import WorkgymError
+from workgym.envs.contract import sample_legal
+from workgym.services.kernel import BadInput, WorkgymError
 
 SEEDS = (3, 11)
 MODES = (AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP, AutoresetMode.DISABLED)
@@ -70,7 +71,7 @@ class Player(Protocol):
         """Meet the env."""
 
     def act(self, obs: Floats, mask: Bools) -> Ints:
-        """Actions of all lanes."""
+        """Legal actions of all lanes; a mask of no columns says that every action is."""
 
 
 @dataclass(frozen=True)
@@ -146,14 +147,14 @@ def check(
     """Try every law on every backend.
 
     Args:
-        env_id: Gymnasium id.
-        backends: what to check; the first is the reference of parity. Default: `env.backends`.
+        env_id: Gymnasium id of an env, or of a preset of one.
+        backends: what to check; the first is the reference of parity. Default: what `backends_of` finds.
         kwargs: other arguments of the env.
         players: policies for the law of order; without them it is not tried.
         steps: length of a played stretch.
         only: claims to try; default all.
     """
-    names = backends or _backends_of(env_id)
+    names = backends or backends_of(env_id)
     found = []
     for backend in names:
         subject = Subject(env_id, backend, kwargs or {}, players, steps)
@@ -166,9 +167,21 @@ def check(
     return found
 
 
-def _backends_of(env_id: str) -> Sequence[str]:
-    module = sys.modules[cast("Any", gym.make(env_id).unwrapped).__module__]
-    return cast("Sequence[str]", module.BACKENDS)
+def backends_of(env_id: str) -> Sequence[str]:
+    """Names in `BACKENDS` of the module that defines the env, or a class that it inherits from.
+
+    Raises:
+        BadInput: no such module names any.
+    """
+    env = cast("Any", gym.make(env_id))
+    kinds = type(env.unwrapped).__mro__
+    env.close()
+    for kind in kinds:
+        if names := getattr(sys.modules[kind.__module__], "BACKENDS", ()):
+            return cast("Sequence[str]", names)
+    raise BadInput(
+        f"expected BACKENDS in {kinds[0].__module__}, found none; name them in check(..., backends)"
+    )
 
 
 def _try(claim: str, one: Law, subject: Subject) -> Finding:
@@ -178,9 +191,14 @@ def _try(claim: str, one: Law, subject: Subject) -> Finding:
         return Finding(claim, subject.backend, 0, False, str(error) or type(error).__name__)
 
 
-def legal(mask: Bools, rng: np.random.Generator) -> Ints:
-    """A random legal action for each row of a mask."""
-    return cast("Ints", (rng.random(mask.shape) * mask).argmax(axis=-1))
+def choose(env: Env, rng: np.random.Generator) -> Any:
+    """A random action that is legal now."""
+    return sample_legal(env.action_space, env.mask[None], rng)[0]
+
+
+def choose_all(env: VectorEnv, rng: np.random.Generator) -> Any:
+    """A random action for each lane that is legal now."""
+    return sample_legal(env.single_action_space, env.mask, rng)
 
 
 def _require(holds: bool, otherwise: str) -> None:
@@ -206,7 +224,7 @@ def trajectory(env: Env, seed: int, steps: int) -> str:
     obs, info = env.reset(seed=seed)
     whole = hashlib.sha256(_digest(obs, info))
     for _ in range(steps):
-        obs, reward, ended, cut, info = env.step(int(legal(info["action_mask"], rng)))
+        obs, reward, ended, cut, info = env.step(choose(env, rng))
         whole.update(_digest(obs, reward, ended, cut, info))
         whole.update(env.state_hash().encode())
         if ended:
@@ -269,7 +287,7 @@ def _lanes_match(subject: Subject, mode: AutoresetMode, n: int) -> int:
     over = np.zeros(n, dtype=np.bool_)
     cases = 0
     for step in range(1, subject.steps):
-        actions = legal(info["action_mask"], rng)
+        actions = choose_all(vector, rng)
         if mode is AutoresetMode.DISABLED and over.any():
             obs, info = vector.reset(options={"reset_mask": over.copy()})
             for i in np.flatnonzero(over).tolist():
@@ -278,15 +296,13 @@ def _lanes_match(subject: Subject, mode: AutoresetMode, n: int) -> int:
             continue
         obs, rewards, ended, _, info = vector.step(actions)
         for i, env in enumerate(singles):
-            over[i] = _single_step(
-                env, i, step, int(actions[i]), mode, bool(over[i]), (obs, rewards, ended, info)
-            )
+            over[i] = _single_step(env, i, step, actions[i], mode, bool(over[i]), (obs, rewards, ended, info))
             cases += 1
     return cases
 
 
 def _single_step(
-    env: Env, i: int, step: int, action: int, mode: AutoresetMode, over: bool, lane: Any
+    env: Env, i: int, step: int, action: Any, mode: AutoresetMode, over: bool, lane: Any
 ) -> bool:
     """Step one single env as its lane stepped; whether its episode is over."""
     obs, rewards, ended, info = lane
@@ -313,10 +329,12 @@ def _same_lane(
     obs, info = lane
     alone, mine = single
     _require(obs[i].tobytes() == alone.tobytes(), f"lane {i} observes differently at step {step}")
-    _require(
-        bool((info["action_mask"][i] == mine["action_mask"]).all()),
-        f"lane {i} has another mask at step {step}",
-    )
+    for name, what in (("action_mask", "mask"), ("credit", "credit")):
+        _require((name in info) == (name in mine), f"lane {i} alone has, or lacks, a {what} at step {step}")
+        _require(
+            name not in info or bool((info[name][i] == mine[name]).all()),
+            f"lane {i} has another {what} at step {step}",
+        )
     terms = {
         name: int(values[i]) for name, values in info["reward_terms"].items() if not name.startswith("_")
     }
@@ -328,39 +346,42 @@ def snapshots_are_exact(subject: Subject) -> int:
     """From many moments: restore repeats the future; forks do not disturb each other."""
     env = subject.make()
     rng = np.random.default_rng(5)
-    _, info = env.reset(seed=5)
+    env.reset(seed=5)
     for moment in range(12):
         for _ in range(int(rng.integers(1, 25))):
-            _, _, ended, _, info = env.step(int(legal(info["action_mask"], rng)))
-            if ended:
-                _, info = env.reset()
+            _wander(env, rng)
         _one_snapshot(env, int(rng.integers(1 << 30)), moment)
-        info = {"action_mask": env.action_masks()}
     return 12
+
+
+def _wander(env: Env, rng: np.random.Generator) -> None:
+    """One random legal step, and on to the next episode when it was the last."""
+    if env.step(choose(env, rng))[2]:
+        env.reset()
 
 
 def _one_snapshot(env: Env, seed: int, moment: int) -> None:
     here, before = env.snapshot(), env.state_hash()
     first = _future(env, seed)
-    _, info = env.restore(here)
+    env.restore(here)
     _require(env.state_hash() == before, f"restore does not bring back moment {moment}")
     _require(env.snapshot().hash == here.hash, f"a restored snapshot is another one at moment {moment}")
     _require(_future(env, seed) == first, f"the future of moment {moment} does not repeat itself")
     env.restore(here)
     forks = env.fork(2)
-    actions = legal(forks.action_masks(), np.random.default_rng(seed))
+    actions = choose_all(forks, np.random.default_rng(seed))
     forks.step(np.array([actions[0], actions[0]]))
     _require(forks.state_hash(0) == forks.state_hash(1), f"two forks of moment {moment} differ")
     _require(env.state_hash() == before, f"a fork disturbed moment {moment}")
     forks.close()
-    _require(bool(info["action_mask"].any()), "restore shows no legal action")
+    _require(not len(env.mask) or bool(env.mask.any()), "restore shows no legal action")
 
 
 def _future(env: Env, seed: int, steps: int = 12) -> list[bytes]:
     rng = np.random.default_rng(seed)
     shown = []
     for _ in range(steps):
-        obs, reward, ended, _, info = env.step(int(legal(env.action_masks(), rng)))
+        obs, reward, ended, _, info = env.step(choose(env, rng))
         shown.append(_digest(obs, reward, ended, info))
         if ended:
             obs, info = env.reset()
@@ -370,31 +391,51 @@ def _future(env: Env, seed: int, steps: int = 12) -> list[bytes]:
 
 @law("masks are sound and complete; a refused action changes nothing and says why")
 def masks_are_exact(subject: Subject) -> int:
-    """Tries every action of many states on a snapshot of each."""
+    """Tries every choice in many states, on a snapshot of each; without masks, the extremes and samples."""
     env = subject.make()
     rng = np.random.default_rng(9)
-    _, info = env.reset(seed=9)
+    env.reset(seed=9)
     cases = 0
     for _ in range(25):
         for _ in range(7):
-            _, _, ended, _, info = env.step(int(legal(info["action_mask"], rng)))
-            if ended:
-                _, info = env.reset()
-        mask, here, before = info["action_mask"], env.snapshot(), env.state_hash()
-        for action in range(len(mask)):
+            _wander(env, rng)
+        here, before = env.snapshot(), env.state_hash()
+        for action, allowed in _trials(env, rng):
             _, reward, _, _, after = env.step(action)
             refused = "refused" in after
-            _require(
-                refused != bool(mask[action]),
-                f"action {action}: mask says {bool(mask[action])}, refused {refused}",
-            )
+            _require(refused != allowed, f"action {action}: legal is {allowed}, refused is {refused}")
             if refused:
                 _require(
                     env.state_hash() == before and reward == 0, f"refused action {action} changed something"
                 )
-            _, info = env.restore(here)
+            env.restore(here)
             cases += 1
     return cases
+
+
+def _trials(env: Env, rng: np.random.Generator) -> list[tuple[Any, bool]]:
+    """Actions and whether each is legal: every choice of the mask, the other decisions being legal ones."""
+    space, mask = cast("Any", env.action_space), env.mask
+    if not len(mask):
+        sampled = sample_legal(space, np.ones((4, 0), dtype=np.bool_), rng)
+        return [(action, True) for action in (*_extremes(space), *sampled)]
+    if isinstance(space, gym.spaces.Discrete):
+        return [(action, bool(allowed)) for action, allowed in enumerate(mask)]
+    trials = []
+    where = [(decision, choice) for decision, n in enumerate(space.nvec) for choice in range(n)]
+    for (decision, choice), allowed in zip(where, mask, strict=True):
+        action = choose(env, rng)
+        action[decision] = choice
+        trials.append((action, bool(allowed)))
+    return trials
+
+
+def _extremes(space: Any) -> tuple[Any, Any]:
+    """The action that is lowest in every decision, and the one that is highest."""
+    if isinstance(space, gym.spaces.Box):
+        return space.low, space.high
+    most: Any = space.n if isinstance(space, gym.spaces.Discrete) else space.nvec
+    return np.zeros_like(most), most - 1
 
 
 @law("reward terms sum to the reward; sampled masked actions are legal")
@@ -402,17 +443,26 @@ def terms_sum(subject: Subject) -> int:
     """Every step of a play."""
     env = subject.make()
     env.action_space.seed(1)
-    _, info = env.reset(seed=1)
+    env.reset(seed=1)
     for step in range(subject.steps):
-        action = env.action_space.sample(mask=info["action_mask"].astype(np.int8))
-        _, reward, ended, _, info = env.step(action)
+        _, reward, ended, _, info = env.step(env.action_space.sample(mask=_sampling_mask(env)))
         _require("refused" not in info, f"a masked sample was refused at step {step}")
         _require(
             sum(info["reward_terms"].values()) == reward, f"terms do not sum to the reward at step {step}"
         )
         if ended:
-            _, info = env.reset()
+            env.reset()
     return subject.steps
+
+
+def _sampling_mask(env: Env) -> Any:
+    """The mask as the action space's own `sample` expects it."""
+    space, mask = env.action_space, env.mask.astype(np.int8)
+    if not len(mask):
+        return None
+    if isinstance(space, gym.spaces.MultiDiscrete):
+        return tuple(np.split(mask, np.cumsum(space.nvec)[:-1]))
+    return mask
 
 
 @law("reading changes nothing that is hashed")
@@ -420,14 +470,12 @@ def reads_are_pure(subject: Subject) -> int:
     """Every reading verb, between steps."""
     env = subject.make(render_mode="ansi")
     rng = np.random.default_rng(2)
-    _, info = env.reset(seed=2)
+    env.reset(seed=2)
     for step in range(20):
         before = env.state_hash()
-        env.render(), env.facts(), env.action_masks(), env.snapshot()
+        env.render(), env.facts(), env.mask, env.snapshot()
         _require(env.state_hash() == before, f"a read changed the state at step {step}")
-        _, _, ended, _, info = env.step(int(legal(info["action_mask"], rng)))
-        if ended:
-            _, info = env.reset()
+        _wander(env, rng)
     return 20
 
 
@@ -447,7 +495,7 @@ def travels(subject: Subject) -> int:
     env = subject.make()
     env.reset(seed=4)
     for _ in range(15):
-        env.step(int(legal(env.action_masks(), np.random.default_rng(0))))
+        env.step(choose(env, np.random.default_rng(0)))
     copy = cast("Env", pickle.loads(pickle.dumps(env)))  # our own bytes, made one line ago
     _require(copy.state_hash() == env.state_hash(), "a pickled env holds another state")
     _require(_future(copy, 1) == _future(env, 1), "a pickled env plays on differently")
@@ -482,8 +530,8 @@ def _states_match(subject: Subject, reference: str, family: str) -> int:
     for step in range(subject.steps // 2):
         _require(_digest(*shown[0]) == _digest(*shown[1]), f"{family}: step {step} shows something else")
         _require(ours.state_hash() == theirs.state_hash(), f"{family}: another state after step {step}")
-        mask = ours.action_masks()
-        action = int(rng.integers(len(mask))) if step % 5 == 0 else int(legal(mask, rng))
+        anything = sample_legal(ours.action_space, np.ones((1, 0), dtype=np.bool_), rng)[0]
+        action = anything if step % 5 == 0 else choose(ours, rng)
         stepped = (ours.step(action), theirs.step(action))
         _require(stepped[0][1:4] == stepped[1][1:4], f"{family}: step {step} earns or ends differently")
         shown = tuple((obs, info) for obs, _, _, _, info in stepped)  # type: ignore[assignment]  # two of them
@@ -527,7 +575,7 @@ def _profit(subject: Subject, player: Player) -> float:
     env = subject.make_vec(
         len(families), split="gate", autoreset_mode=AutoresetMode.DISABLED, max_episode_steps=10 * limit
     )
-    obs, info = env.reset(seed=1, options={"family": list(families)})
+    obs, _ = env.reset(seed=1, options={"family": list(families)})
     relief = cast("Players", subject.players).noop
     player.begin(env)
     relief.begin(env)
@@ -536,7 +584,7 @@ def _profit(subject: Subject, player: Player) -> float:
     step = 0
     while running.any():
         playing = player if step < limit else relief
-        obs, rewards, ended, _, info = env.step(playing.act(obs, info["action_mask"]))
+        obs, rewards, ended, _, _ = env.step(playing.act(obs, env.mask))
         profit += rewards * running
         running &= ~ended
         step += 1

@@ -163,7 +163,7 @@ def _play(policy: Policy, env: VectorEnv, batch: Sequence[Scenario]) -> Ints:
     """
     patience = gym.spec(batch[0].env_id).max_episode_steps or FOREVER
     families = [scenario.family for scenario in batch]
-    obs, info = env.reset(seed=[scenario.seed for scenario in batch], options={"family": families})
+    obs, _ = env.reset(seed=[scenario.seed for scenario in batch], options={"family": families})
     relief = _noop(batch[0].env_id)
     policy.begin(env)
     relief.begin(env)
@@ -172,7 +172,7 @@ def _play(policy: Policy, env: VectorEnv, batch: Sequence[Scenario]) -> Ints:
     step = 0
     while running.any():
         player = policy if step < patience else relief
-        obs, rewards, ended, _, info = env.step(player.act(obs, info["action_mask"]))
+        obs, rewards, ended, _, _ = env.step(player.act(obs, env.mask))
         profit += rewards.astype(np.int64) * running
         running &= ~ended
         step += 1
@@ -199,9 +199,9 @@ def _batches(scenarios: Sequence[Scenario], size: int = LANES) -> Iterator[Seque
 def latency(policy: Policy, env_id: str, env_kwargs: Mapping[str, Any]) -> dict[str, float]:
     """Microseconds of one decision on one thread: the best of three blocks of single calls."""
     env = _lanes(env_id, env_kwargs, "gate", "twin", 64)
-    obs, info = env.reset(seed=0)
+    obs, _ = env.reset(seed=0)
     policy.begin(env)
-    rows = [(obs[lane : lane + 1], info["action_mask"][lane : lane + 1]) for lane in range(64)]
+    rows = [(obs[lane : lane + 1], env.mask[lane : lane + 1]) for lane in range(64)]
     blocks = []
     for _ in range(LATENCY_BLOCKS):
         taken = np.empty(LATENCY_CALLS)
