@@ -65,7 +65,7 @@ def retail(split: str = "train", skus: int = 20, stores: int = 4, periods: int =
     links = [_inbound(usual, costs)]
     for n in range(stores):
         nodes.append(_store(n, tuple(laws[n]), usual[n], prices, costs, shop_days[n]))
-        links.append(_delivery(n, usual[n], shop_days[n]))
+        links.append(_delivery(n, usual[n], shop_days[n], _most(usual)))
     return Network(
         "retail",
         tuple(nodes),
@@ -133,14 +133,18 @@ def _store(
     )
 
 
+def _most(usual: np.ndarray) -> int:
+    """The largest order, one for all links and SKUs: a month of the fastest seller."""
+    return math.ceil(float(usual.sum(axis=0).max()) * 30)
+
+
 def _inbound(usual: np.ndarray, costs: np.ndarray) -> Link:
     total = usual.sum(axis=0)
-    mean_days = sum(days * share for days, share in SUPPLIER_DAYS) / 1000
     return Link(
         SUPPLIER,
         "centre",
         SUPPLIER_DAYS,
-        most=_int(np.ceil(total * mean_days * 5 + 24)),
+        most=_most(usual),
         pack=tuple(6 if one > 4 else 1 for one in total.tolist()),
         capacity=math.ceil(total.sum() * 1.6),
         cost=_int(costs),
@@ -150,12 +154,12 @@ def _inbound(usual: np.ndarray, costs: np.ndarray) -> Link:
     )
 
 
-def _delivery(n: int, usual: np.ndarray, days: int) -> Link:
+def _delivery(n: int, usual: np.ndarray, days: int, most: int) -> Link:
     return Link(
         "centre",
         f"store {n + 1}",
         days,
-        most=_int(np.ceil(usual * 30 + 10)),
+        most=most,
         order_cost=20,
         opening=_int(usual, 0),
     )

@@ -192,13 +192,14 @@ def _carry(setup: Any, lanes: Any, a: int, closed: bool) -> None:
     capacity = setup.capacity[a]
     if closed:
         shipped[:] = 0
-    elif capacity == 0 or total <= capacity:
-        shipped[:] = wanted
-    else:
-        left = capacity
-        for k in range(len(wanted)):
-            shipped[k] = rules.fair_share(wanted[k], total, capacity)
-            left -= shipped[k]
+        return
+    if capacity == 0:
+        capacity = total
+    left = min(capacity, total)
+    for k in range(len(wanted)):
+        shipped[k] = rules.fair_share(wanted[k], total, capacity)
+        left -= shipped[k]
+    if left > 0:
         for k in range(len(wanted)):
             one = 1 if left > 0 and shipped[k] < wanted[k] else 0
             shipped[k] += one

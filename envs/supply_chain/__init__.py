@@ -1,0 +1,1 @@
+"""Buying and placing stock as environments, over any network; presets from the literature."""

@@ -1,0 +1,438 @@
+"""The supply chain as an environment: the task over any network, and the twin behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import lru_cache, partial
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.vector import AutoresetMode
+from numba import njit
+from numpy.typing import NDArray
+
+from workgym.envs import base
+from workgym.envs.supply_chain import view
+from workgym.services.compiled import KERNEL, bound
+from workgym.services.kernel import BadInput, did_you_mean
+from workgym.services.scenario import episode_key
+from workgym.services.supply_chain import rules, scenario, state, twin
+from workgym.services.supply_chain.spec import Network, network_from
+
+ENV_ID = "workgym/SupplyChain-v0"
+VERSION = "supply-chain-v0.1"
+BACKENDS = ("twin", "embedded")
+ENCODINGS = ("units", "box", "cover")
+OBSERVATIONS = ("flat", "rows")
+
+
+def task_of(
+    env_id: str, network: Network, setup: scenario.Setup, actions: str, observation: str
+) -> base.Task:
+    """What is asked of whoever orders in a network.
+
+    Raises:
+        BadInput: there is no such encoding of actions or observation.
+    """
+    for kind, name, known in (
+        ("encoding of actions", actions, ENCODINGS),
+        ("observation", observation, OBSERVATIONS),
+    ):
+        if name not in known:
+            raise BadInput(did_you_mean(kind, name, list(known)))
+    decisions, rows = setup.most.size, observation == "rows"
+    shape = (decisions, view.FEATURES) if rows else (view.flat_features(setup),)
+    most = setup.most.ravel()
+    usual = float(
+        (
+            setup.usual
+            * np.maximum(setup.price - setup.price * 0, setup.lost + setup.waiting + setup.holding)
+        ).sum()
+    )
+    return base.Task(
+        env_id=env_id,
+        observation_space=gym.spaces.Box(-view.BOUND, view.BOUND, shape, np.float32),
+        action_space=_action_space(most, actions, rows),
+        action_names=(),
+        terms=rules.ACCOUNTS,
+        reasons=rules.REASONS,
+        families=tuple(family.name for family in network.families),
+        reward_scale=rules.FRACTION / max(usual, 1.0),
+        tolerance=_TOLERANCE,
+        reference="tuned-base-stock",
+        version=VERSION,
+        decode=partial(units_of, most) if actions == "box" else None,
+        rows=decisions if rows else 0,
+        unit=network.currency,
+        render_modes=("ansi", "rgb_array"),
+    )
+
+
+_TOLERANCE = 20  # money a unit of demand
+
+
+def _action_space(most: NDArray[np.int64], actions: str, rows: bool) -> Any:
+    if actions == "box":
+        return gym.spaces.Box(-1.0, 1.0, (len(most),), np.float32)
+    choices = np.full(len(most), view.COVERS) if actions == "cover" else most + 1
+    if rows:
+        choices = np.full(len(most), choices.max())
+    elif len(most) == 1:
+        return gym.spaces.Discrete(int(choices[0]))
+    return gym.spaces.MultiDiscrete(choices)
+
+
+def units_of(most: NDArray[np.int64], numbers: NDArray[np.float32]) -> NDArray[np.int64]:
+    """(N, D) orders: -1 is none, 1 the largest that the link takes, rounded to whole units."""
+    return np.rint((numbers.astype(np.float64) + 1.0) / 2.0 * most).astype(np.int64)
+
+
+@njit(**KERNEL)
+def _advance(
+    setup: Any,
+    sheet: Any,
+    lanes: Any,
+    insight: Any,
+    orders: Any,
+    cover: bool,
+    mode: Any,
+    actions: Any,
+    episodes: Any,
+    terms: Any,
+    ended: Any,
+    refusal: Any,
+    violations: Any,
+    credit: Any,
+) -> None:
+    """Advance every lane; `terms` is (N, accounts)."""
+    skus = setup.most.shape[1]
+    for i in range(len(mode)):
+        refusal[i] = rules.OK
+        missed = lanes.lane[i, twin.MISSED]
+        if mode[i] == base.ACT:
+            for d in range(len(orders)):
+                orders[d] = actions[i, d]
+                if cover and lanes.lane[i, twin.ENDED] == 0:
+                    orders[d] = view.cover_order(setup, sheet, insight, i, d // skus, d % skus, actions[i, d])
+            refusal[i] = twin.refuse(setup, lanes, i, orders)
+            if refusal[i] == rules.OK:
+                twin.play_period(setup, lanes, i, orders, terms[i])
+                view.share_credit(setup, sheet, lanes.scratch.profit, credit[i])
+        elif mode[i] == base.BEGIN:
+            key = episode_key(episodes.salt, episodes.seed[i], episodes.number[i])
+            family = episodes.family[i]
+            if family < 0:
+                family = scenario.drawn_family(key, setup.families.shape[0])
+            twin.open_episode(setup, lanes, i, key, family)
+            missed = 0
+        for account in range(len(rules.ACCOUNTS)):
+            lanes.ledger[i, account] += terms[i, account]
+        violations[i] = lanes.lane[i, twin.MISSED] - missed
+        ended[i] = lanes.lane[i, twin.ENDED] == 1
+
+
+class TwinBackend:
+    """N lanes of a network in arrays.
+
+    Args:
+        setup: the network.
+        lanes: how many worlds.
+        actions: `units` or `cover`.
+        observation: `flat` or `rows`.
+    """
+
+    def __init__(
+        self, setup: scenario.Setup, lanes: int, actions: str = "units", observation: str = "flat"
+    ) -> None:
+        self.lanes = lanes
+        self.setup = setup
+        self._cover = actions == "cover"
+        self._rows = observation == "rows"
+        self._lanes = twin.empty_lanes(setup, lanes)
+        self._sheet = view.sheet_of(setup)
+        self._insight = view.new_insight(setup, self._sheet, lanes)
+        self._orders = np.zeros(setup.most.size, dtype=np.int64)
+
+    def advance(self, mode: NDArray[np.int8], actions: base.Ints, episodes: base.Episodes) -> base.Board:
+        """Let each lane act, begin or stand still."""
+        n = self.lanes
+        terms = np.zeros((n, len(rules.ACCOUNTS)), dtype=np.int64)
+        ended, refusal = np.empty(n, dtype=np.bool_), np.empty(n, dtype=np.int64)
+        violations, credit = np.empty(n, dtype=np.int64), np.zeros((n, self.setup.most.size), dtype=np.int64)
+        asked = np.ascontiguousarray(actions).reshape(n, -1)
+        _advance(
+            self.setup, self._sheet, self._lanes, self._insight, self._orders, self._cover,
+            np.ascontiguousarray(mode), asked, episodes, terms, ended, refusal, violations, credit,
+        )  # fmt: skip
+        return show(
+            self.setup, self._sheet, self._lanes, self._insight, self._rows, self._cover,
+            terms, ended, refusal, violations, credit,
+        )  # fmt: skip
+
+    def state_bytes(self, lane: int) -> bytes:
+        """The lane's canonical state."""
+        return state.of_lane(self._lanes, lane).to_bytes()
+
+    def load_state(self, lane: int, data: bytes) -> base.Board:
+        """Put a canonical state into a lane."""
+        state.into_lane(self.setup, self._lanes, lane, state.State.from_bytes(data))
+        rest = np.full(self.lanes, base.REST, dtype=np.int8)
+        nothing = np.zeros(self.lanes, dtype=np.int64)
+        asked = np.zeros((self.lanes, self.setup.most.size), dtype=np.int64)
+        return self.advance(rest, asked, base.Episodes(np.uint64(0), nothing, nothing, nothing))
+
+    def facts(self, lane: int) -> dict[str, int]:
+        """The lane's counters."""
+        return facts_of(self._lanes.lane[lane])
+
+    def render(self, lane: int) -> str:
+        """The stock as a page of text."""
+        return page(self.setup, state.of_lane(self._lanes, lane))
+
+    def close(self) -> None:
+        """Nothing to give back."""
+
+
+def show(
+    setup: scenario.Setup,
+    sheet: view.Sheet,
+    lanes: twin.Lanes,
+    insight: view.Insight,
+    rows: bool,
+    covers: bool,
+    terms: base.Ints,
+    ended: base.Bools,
+    refusal: base.Ints,
+    violations: base.Ints,
+    credit: base.Ints,
+) -> base.Board:
+    """What all lanes show, from their state and what the advance booked: `terms` (N, accounts)."""
+    n = len(ended)
+    decisions = setup.most.size if rows else 1
+    features = view.FEATURES if rows else view.flat_features(setup)
+    obs = np.empty((n, decisions, features), dtype=np.float32)
+    view.look(setup, sheet, lanes, insight, rows, covers, ended, obs)
+    return base.Board(
+        obs if rows else obs[:, 0],
+        np.empty((n, 0), dtype=np.bool_),
+        np.ascontiguousarray(terms.T),
+        ended,
+        refusal,
+        violations,
+        credit if rows else None,
+    )
+
+
+def facts_of(row: NDArray[np.int64]) -> dict[str, int]:
+    """The counters of a lane; a case is a unit that a customer asked for."""
+    demanded = int(row[twin.DEMANDED])
+    return {
+        "day": int(row[twin.DAY]),
+        "family": int(row[twin.FAMILY]),
+        "cases": demanded,
+        "obligations": demanded,
+        "violations": int(row[twin.MISSED]),
+    }
+
+
+def page(setup: scenario.Setup, now: state.State) -> str:
+    """The stock as a page of text: the day, the books, each node."""
+    lines = [f"period {now.day} of {setup.periods}{' (over)' if now.ended else ''}, family {now.family}"]
+    for s in range(len(setup.opening)):
+        coming = sum(int(now.way[a].sum()) for a in range(len(setup.source)) if setup.target[a] == s)
+        lines.append(
+            f"  node {s}: {int(now.on_hand[s].sum()):>7} on hand, {coming:>7} on the way, "
+            f"{int(now.backlog[s].sum()):>6} waited for"
+        )
+    booked = zip(rules.ACCOUNTS, now.ledger.tolist(), strict=True)
+    lines.append("books: " + ", ".join(f"{name} {money:,}" for name, money in booked))
+    lines.append(f"result: {int(now.ledger.sum()):,}; missed {now.missed} of {now.demanded} units")
+    return "\n".join(lines) + "\n"
+
+
+def make_backend(
+    backend: str, network: Network, setup: scenario.Setup, lanes: int, actions: str, observation: str
+) -> base.Backend:
+    """N lanes of state behind the name of a backend.
+
+    Raises:
+        BadInput: there is no such backend.
+    """
+    if backend == "twin":
+        return TwinBackend(setup, lanes, actions, observation)
+    if backend == "embedded":
+        from workgym.envs.supply_chain.embedded import EmbeddedBackend  # that module reads this one
+
+        return EmbeddedBackend(network, setup, lanes, actions, observation)
+    raise BadInput(did_you_mean("backend", backend, list(BACKENDS)))
+
+
+@lru_cache(maxsize=64)
+def setup_for(network: Network) -> scenario.Setup:
+    """A network as arrays; equal networks share them."""
+    return scenario.setup_of(network)
+
+
+def parts(
+    env_id: str,
+    network: Network,
+    setup: scenario.Setup,
+    lanes: int,
+    backend: str,
+    actions: str,
+    observation: str,
+) -> tuple[base.Task, base.Backend]:
+    """Task and backend of an env."""
+    task = task_of(env_id, network, setup, actions, observation)
+    return task, make_backend(backend, network, setup, lanes, actions, observation)
+
+
+class SupplyChainEnv(base.Env):
+    """Whoever runs a supply chain decides in every period how much to order over each link.
+
+    ## Department
+
+    Buying and placement. Suppliers, warehouses and stores are nodes; links supply them after a lead
+    time, within a capacity, for a price. Once a period the buyer orders each SKU over each link;
+    goods travel and arrive; customers take what is there, and leave or wait for what is not. An
+    episode is `network.periods` periods.
+
+    ## Observation
+
+    `Box(-8, 8)` of float32. Two kinds, by `observation`:
+
+    `flat`: the whole state, in units of what usual demand takes over a lead time and two periods.
+
+    | part | length | what |
+    |---|---|---|
+    | nodes x SKUs | 2 each | stock on hand less waiting customers; estimated demand of a usual period |
+    | links x SKUs | 1 + delay + horizon each | owed by the source; orders in the mail, by the period when they get there; goods on the way, by the period when they arrive |
+    | SKUs | 1 each | what season and promotions do to demand today, octaves |
+    | calendar | 1 | share of the episode that has passed |
+
+    `rows`: (links x SKUs, 32), one row for each decision, relative to the SKU's own demand, so that one
+    policy serves all SKUs. Features: `workgym.envs.supply_chain.view.HEAD`, then the pipeline by
+    period.
+
+    ## Action
+
+    One decision for each link and SKU, links outermost, by `actions`:
+
+    - `units`: `MultiDiscrete`, or `Discrete` where there is one decision: units to order, 0 to the
+      link's largest order.
+    - `box`: `Box(-1, 1)`: -1 orders nothing, 1 the largest order.
+    - `cover`: 16 choices a decision: 0 orders nothing, 1 to 15 order up to the expected demand of the
+      protection interval plus -1.5, -1.0, ... 5.5 deviations.
+
+    Every action is legal. A source ships what it has: claims that meet too little stock or capacity
+    share it in proportion. An order is rounded to whole packs.
+
+    ## Reward
+
+    Money booked in the period, in the network's currency, as `info["reward_terms"]`: `sales`,
+    `purchases`, `ordering`, `holding` (on shelves and on the way), `shortage` (lost and waiting
+    customers, orders that a source could not ship), `salvage` (what is left at the end).
+    `info["constraint_cost"]` counts units that were not served at once. With rows,
+    `info["credit"]` is what each decision's SKU earned at the link's target and below.
+
+    ## Episode end
+
+    Terminates after `network.periods` periods.
+
+    ## Start
+
+    `reset(seed)` names the episode: demand, lead times, losses, promotions, shocks.
+    `options={"family": ...}` fixes the situation; otherwise the seed draws one of the network's.
+
+    ## Rules
+
+    `services/supply_chain/rules.py`; the order of events in a period is told in
+    `services/supply_chain/twin.py`.
+
+    ## Source
+
+    The presets (`workgym/SupplyChain.lost-sales-v0`, ...) name theirs.
+
+    ## Versions
+
+    v0: first version.
+
+    Args:
+        network: a `Network`, or its fields as `Network.to_dict` gives them; None for `.retail`'s.
+        backend: `twin` (arrays) or `embedded` (the live service in process).
+        split: `train`, `gate` or `audit`.
+        family: business situation of every episode, or None to draw one an episode.
+        actions: `units`, `box` or `cover`.
+        observation: `flat` or `rows`.
+        render_mode: None, `ansi` or `rgb_array`.
+    """
+
+    env_id = ENV_ID
+
+    def __init__(
+        self,
+        network: Network | Mapping[str, Any] | None = None,
+        backend: str = "twin",
+        split: str = "train",
+        family: str | None = None,
+        actions: str = "units",
+        observation: str = "flat",
+        render_mode: str | None = None,
+    ) -> None:
+        given = network_of(network, split)
+        arguments = {
+            "network": None if network is None else given.to_dict(),
+            "backend": backend,
+            "split": split,
+        }
+        arguments |= {"family": family, "actions": actions, "observation": observation}
+        self._open(given, setup_for(given), arguments, render_mode)
+
+    def _open(
+        self, network: Network, setup: scenario.Setup, arguments: dict[str, Any], render_mode: str | None
+    ) -> None:
+        self.network = network
+        given = arguments["backend"], arguments["actions"], arguments["observation"]
+        task, backend = parts(self.env_id, network, setup, 1, *given)
+        super().__init__(task, backend, arguments["split"], arguments["family"], render_mode, arguments)
+
+
+def network_of(network: Network | Mapping[str, Any] | None, split: str) -> Network:
+    """The network that an argument means."""
+    if network is None:
+        from workgym.services.supply_chain.retail import retail
+
+        return retail(split)
+    return network if isinstance(network, Network) else network_from(network)
+
+
+class SupplyChainVectorEnv(base.VectorEnv):
+    """N supply chains; see `SupplyChainEnv` for what is decided and for the arguments."""
+
+    def __init__(
+        self,
+        num_envs: int,
+        network: Network | Mapping[str, Any] | None = None,
+        backend: str = "twin",
+        split: str = "train",
+        family: str | None = None,
+        actions: str = "units",
+        observation: str = "flat",
+        render_mode: str | None = None,
+        max_episode_steps: int | None = None,
+        autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
+        env_id: str = ENV_ID,
+        setup: scenario.Setup | None = None,
+    ) -> None:
+        if render_mode is not None:
+            raise BadInput(
+                f"a vector env renders nothing, found render_mode {render_mode!r}; render a single env"
+            )
+        self.network = network_of(network, split)
+        arrays = setup or setup_for(self.network)
+        task, lanes = parts(env_id, self.network, arrays, num_envs, backend, actions, observation)
+        super().__init__(task, lanes, split, family, max_episode_steps, autoreset_mode)
+
+
+SupplyChainEnv.vector_env = SupplyChainVectorEnv
