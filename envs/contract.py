@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
 import gymnasium as gym
@@ -165,7 +166,7 @@ class Task:
         if isinstance(space, gym.spaces.MultiDiscrete) and (space.nvec != space.nvec[0]).any():
             raise BadInput(f"expected as many choices in every row, found {space}")
 
-    @property
+    @cached_property
     def action_shape(self) -> tuple[int, ...]:
         """() where an action is one choice, (D,) where it is D decisions."""
         return self.action_space.shape or ()
@@ -207,7 +208,7 @@ class Task:
         if given.dtype.kind not in ("iub" if self.decode is None else "iubf"):
             raise BadInput(f"expected actions of {self.action_space}, found an array of {given.dtype}")
         if self.decode is None:
-            return given.astype(np.int64, copy=False)
+            return np.asarray(given, dtype=np.int64)
         numbers = given.astype(np.float32, copy=False)
         if not np.isfinite(numbers).all():
             raise BadInput("expected actions that are finite, found NaN or infinity")
