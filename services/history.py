@@ -171,7 +171,7 @@ def _parquet(content: bytes, form: Form, given: dict[str, str], dialect: Dialect
         texts = {name: table[column].cast(string()).to_pylist() for name, column in mapping.items()}
     except (ArrowException, OSError, KeyError) as error:
         raise BadInput(f"expected a flat Parquet file, found {error}; write it again, or as CSV") from None
-    columns = {name: [clean(text or "") for text in column] for name, column in texts.items()}
+    columns = {name: each([text or "" for text in column], clean) for name, column in texts.items()}
     return Table(columns, list(range(1, table.num_rows + 1)), [], replace(dialect, form="parquet"), mapping)
 
 
@@ -185,7 +185,7 @@ def _csv(content: bytes, form: Form, given: dict[str, str], dialect: Dialect) ->
     ragged = [Example(number, RAGGED, shown(row)) for number, row in rows if not _fits(row, width)]
     fitting = [(number, row) for number, row in rows if _fits(row, width)]
     place = {name: header[1].index(column) for name, column in mapping.items()}
-    columns = {name: [clean(row[i]) for _, row in fitting] for name, i in place.items()}
+    columns = {name: each([row[i] for _, row in fitting], clean) for name, i in place.items()}
     written = replace(dialect, form="csv", encoding=encoding, separator=separator)
     return Table(columns, [number for number, _ in fitting], ragged, written, mapping)
 
@@ -291,7 +291,7 @@ def sku_reader(texts: list[str]) -> Callable[[str], str]:
     Besides a few well-known words, a code is no product when it has fewer than three digits and a shape
     that is rare in this file: POST, M or C2 among 85123A and 71053; none among SKU1 to SKU99.
     """
-    codes = {named(text).upper() for text in texts} - {""}
+    codes = {named(text).upper() for text in set(texts)} - {""}
     shapes = Counter(_shape(code) for code in codes)
 
     def read(text: str) -> str:

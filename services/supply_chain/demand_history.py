@@ -610,9 +610,8 @@ def estimated(units: Ints, stocked_out: Flags, step: int) -> tuple[Ints, int]:
     usable = (units >= 0) & ~stocked_out
     total, count = np.zeros(units.shape, dtype=np.int64), np.zeros(units.shape, dtype=np.int64)
     for lag in range(7 // step, 7 * WEEKS_BACK // step + 1, 7 // step):
-        if lag < len(units):
-            total[lag:] += np.where(usable, units, 0)[:-lag]
-            count[lag:] += usable[:-lag]
+        total[lag:] += np.where(usable, units, 0)[:-lag]
+        count[lag:] += usable[:-lag]
     known = stocked_out & (count > 0) & (units >= 0)
     mean = (2 * total + count) // np.maximum(2 * count, 1)
     demand = np.where(known, np.maximum(mean, units), units)

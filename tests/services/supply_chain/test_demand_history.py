@@ -60,7 +60,8 @@ def days_of_sales(count: int, **fields: str) -> list[list[str]]:
 GARBAGE = st.text(st.characters(codec="utf-8"), max_size=20)
 WORDS = (
     "1 2 -3 0 POST A-100 A-200 Berlin 2,55 1.234,50 1,234 $5 (7) yes nein x nan 9999999999999999999 1e5 "
-    "0.004 1/12/2023 13/12/2023 12/13/2023 2024-01-05T08:26:00Z 31-FEB-2024 2042-01-01 2024-W07 2024-W60 1901-05-05"
+    "0.004 1/12/2023 13/12/2023 12/13/2023 2024-01-05T08:26:00Z 31-FEB-2024 2042-01-01 2024-W07 "
+    "2024-W60 1901-05-05"
 )
 PLAUSIBLE = st.sampled_from(WORDS.split())
 ROW = st.lists(GARBAGE | PLAUSIBLE, max_size=10) | st.tuples(*[GARBAGE | PLAUSIBLE] * 8).map(list)
@@ -360,6 +361,11 @@ def test_a_stock_out_with_nothing_to_compare_keeps_what_was_sold(tmp_path):
     assert "the others keep the units sold" in book.notes[0]
 
 
+def test_a_shelf_that_is_empty_before_the_first_sale_is_no_stock_out(tmp_path):
+    book = book_of(tmp_path, sold(0, 0, stockout="yes"), sold(7, 3), sold(9, 1))
+    assert (book.units[0, 0, 0], book.stocked_out.sum(), book.notes) == (-1, 0, ())
+
+
 @settings(deadline=None)
 @given(data=st.data(), step=st.sampled_from([1, 7]), days=st.integers(1, 90))
 def test_an_estimate_is_the_mean_of_usable_days_at_most_eight_weeks_back(data, step, days):
@@ -534,8 +540,24 @@ def test_a_damaged_or_foreign_file_is_refused(tmp_path):
         np.savez(path, **{name: np.asarray(value) for name, value in columns.items()})
         with pytest.raises(BadInput, match="does not match its digest"):
             DemandBook.load(path)
-    np.savez(path, **{**vars(book), "digest": book.digest(), "notes": np.array([{}], dtype=object)})
-    with pytest.raises(BadInput, match="import it again"):
-        DemandBook.load(path)
     with pytest.raises(NotFound):
         DemandBook.load(tmp_path / "nothing")
+
+
+class Touch:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return (Path.touch, (self.path,))
+
+
+def test_a_file_of_demand_runs_no_code(tmp_path):
+    path, book = tmp_path / "a.demand.npz", made(30)
+    bomb = np.array([Touch(tmp_path / "touched")], dtype=object)
+    np.savez(path, **{**vars(book), "digest": book.digest(), "notes": bomb})
+    with pytest.raises(BadInput, match="import it again"):
+        DemandBook.load(path)
+    assert not (tmp_path / "touched").exists()
