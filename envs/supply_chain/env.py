@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import lru_cache, partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from workgym.envs import base
 from workgym.envs.supply_chain import view
-from workgym.services.compiled import KERNEL, bound
+from workgym.services.compiled import KERNEL
 from workgym.services.kernel import BadInput, did_you_mean
 from workgym.services.scenario import episode_key
 from workgym.services.supply_chain import rules, scenario, state, twin
+from workgym.services.supply_chain.retail import retail
 from workgym.services.supply_chain.spec import Network, network_from
 
 ENV_ID = "workgym/SupplyChain-v0"
@@ -28,7 +29,7 @@ OBSERVATIONS = ("flat", "rows")
 
 
 def task_of(
-    env_id: str, network: Network, setup: scenario.Setup, actions: str, observation: str
+    env_id: str, network: Network, setup: scenario.Setup, actions: str, observation: str, tolerance: int
 ) -> base.Task:
     """What is asked of whoever orders in a network.
 
@@ -44,12 +45,8 @@ def task_of(
     decisions, rows = setup.most.size, observation == "rows"
     shape = (decisions, view.FEATURES) if rows else (view.flat_features(setup),)
     most = setup.most.ravel()
-    usual = float(
-        (
-            setup.usual
-            * np.maximum(setup.price - setup.price * 0, setup.lost + setup.waiting + setup.holding)
-        ).sum()
-    )
+    worth = np.maximum(setup.price, setup.lost + setup.waiting + setup.holding)
+    usual = float((setup.usual * worth).sum()) / rules.FRACTION
     return base.Task(
         env_id=env_id,
         observation_space=gym.spaces.Box(-view.BOUND, view.BOUND, shape, np.float32),
@@ -58,8 +55,8 @@ def task_of(
         terms=rules.ACCOUNTS,
         reasons=rules.REASONS,
         families=tuple(family.name for family in network.families),
-        reward_scale=rules.FRACTION / max(usual, 1.0),
-        tolerance=_TOLERANCE,
+        reward_scale=(decisions if rows else 1) / max(usual, 1.0),
+        tolerance=tolerance,
         reference="tuned-base-stock",
         version=VERSION,
         decode=partial(units_of, most) if actions == "box" else None,
@@ -67,9 +64,6 @@ def task_of(
         unit=network.currency,
         render_modes=("ansi", "rgb_array"),
     )
-
-
-_TOLERANCE = 20  # money a unit of demand
 
 
 def _action_space(most: NDArray[np.int64], actions: str, rows: bool) -> Any:
@@ -274,18 +268,39 @@ def setup_for(network: Network) -> scenario.Setup:
     return scenario.setup_of(network)
 
 
-def parts(
-    env_id: str,
-    network: Network,
-    setup: scenario.Setup,
-    lanes: int,
-    backend: str,
-    actions: str,
-    observation: str,
-) -> tuple[base.Task, base.Backend]:
-    """Task and backend of an env."""
-    task = task_of(env_id, network, setup, actions, observation)
-    return task, make_backend(backend, network, setup, lanes, actions, observation)
+class Wish(NamedTuple):
+    """How an env is asked for, whatever its network.
+
+    Attributes:
+        backend: `twin` or `embedded`.
+        split: `train`, `gate` or `audit`.
+        family: business situation of every episode, or None.
+        actions: `units`, `box` or `cover`.
+        observation: `flat` or `rows`.
+    """
+
+    backend: str = "twin"
+    split: str = "train"
+    family: str | None = None
+    actions: str = "units"
+    observation: str = "flat"
+
+
+class Parts(NamedTuple):
+    """What an env is made of."""
+
+    env_id: str
+    network: Network
+    setup: scenario.Setup
+    tolerance: int = 0  # money a unit of demand, see `Task.tolerance`
+
+    def task(self, wish: Wish) -> base.Task:
+        """What is asked."""
+        return task_of(self.env_id, self.network, self.setup, wish.actions, wish.observation, self.tolerance)
+
+    def backend(self, wish: Wish, lanes: int) -> base.Backend:
+        """What holds the state."""
+        return make_backend(wish.backend, self.network, self.setup, lanes, wish.actions, wish.observation)
 
 
 class SupplyChainEnv(base.Env):
@@ -307,7 +322,8 @@ class SupplyChainEnv(base.Env):
     | part | length | what |
     |---|---|---|
     | nodes x SKUs | 2 each | stock on hand less waiting customers; estimated demand of a usual period |
-    | links x SKUs | 1 + delay + horizon each | owed by the source; orders in the mail, by the period when they get there; goods on the way, by the period when they arrive |
+    | links x SKUs | 1 + delay + horizon each | owed by the source; orders in the mail and goods on |
+    |       |        | their way, both by the period when they get there |
     | SKUs | 1 each | what season and promotions do to demand today, octaves |
     | calendar | 1 | share of the episode that has passed |
 
@@ -368,8 +384,6 @@ class SupplyChainEnv(base.Env):
         render_mode: None, `ansi` or `rgb_array`.
     """
 
-    env_id = ENV_ID
-
     def __init__(
         self,
         network: Network | Mapping[str, Any] | None = None,
@@ -380,31 +394,28 @@ class SupplyChainEnv(base.Env):
         observation: str = "flat",
         render_mode: str | None = None,
     ) -> None:
-        given = network_of(network, split)
-        arguments = {
-            "network": None if network is None else given.to_dict(),
-            "backend": backend,
-            "split": split,
-        }
-        arguments |= {"family": family, "actions": actions, "observation": observation}
-        self._open(given, setup_for(given), arguments, render_mode)
+        wish = Wish(backend, split, family, actions, observation)
+        arguments = {"network": None if network is None else network_of(network, split).to_dict()}
+        self.open(parts_of(network, split), wish, arguments, render_mode)
 
-    def _open(
-        self, network: Network, setup: scenario.Setup, arguments: dict[str, Any], render_mode: str | None
-    ) -> None:
-        self.network = network
-        given = arguments["backend"], arguments["actions"], arguments["observation"]
-        task, backend = parts(self.env_id, network, setup, 1, *given)
-        super().__init__(task, backend, arguments["split"], arguments["family"], render_mode, arguments)
+    def open(self, parts: Parts, wish: Wish, arguments: dict[str, Any], render_mode: str | None) -> None:
+        """Make the env of its parts; `arguments` are those of the constructor beyond the wish."""
+        self.network = parts.network
+        task, backend = parts.task(wish), parts.backend(wish, 1)
+        super().__init__(task, backend, wish.split, wish.family, render_mode, arguments | wish._asdict())
 
 
 def network_of(network: Network | Mapping[str, Any] | None, split: str) -> Network:
     """The network that an argument means."""
     if network is None:
-        from workgym.services.supply_chain.retail import retail
-
         return retail(split)
     return network if isinstance(network, Network) else network_from(network)
+
+
+def parts_of(network: Network | Mapping[str, Any] | None, split: str) -> Parts:
+    """The parts of an env over any network."""
+    given = network_of(network, split)
+    return Parts(ENV_ID, given, setup_for(given))
 
 
 class SupplyChainVectorEnv(base.VectorEnv):
@@ -422,17 +433,27 @@ class SupplyChainVectorEnv(base.VectorEnv):
         render_mode: str | None = None,
         max_episode_steps: int | None = None,
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
-        env_id: str = ENV_ID,
-        setup: scenario.Setup | None = None,
     ) -> None:
+        wish = Wish(backend, split, family, actions, observation)
+        self.open(num_envs, parts_of(network, split), wish, render_mode, max_episode_steps, autoreset_mode)
+
+    def open(
+        self,
+        num_envs: int,
+        parts: Parts,
+        wish: Wish,
+        render_mode: str | None,
+        max_episode_steps: int | None,
+        autoreset_mode: AutoresetMode | str,
+    ) -> None:
+        """Make the lanes of an env's parts."""
         if render_mode is not None:
             raise BadInput(
                 f"a vector env renders nothing, found render_mode {render_mode!r}; render a single env"
             )
-        self.network = network_of(network, split)
-        arrays = setup or setup_for(self.network)
-        task, lanes = parts(env_id, self.network, arrays, num_envs, backend, actions, observation)
-        super().__init__(task, lanes, split, family, max_episode_steps, autoreset_mode)
+        self.network = parts.network
+        task, lanes = parts.task(wish), parts.backend(wish, num_envs)
+        super().__init__(task, lanes, wish.split, wish.family, max_episode_steps, autoreset_mode)
 
 
 SupplyChainEnv.vector_env = SupplyChainVectorEnv

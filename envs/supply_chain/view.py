@@ -13,7 +13,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from workgym.services.compiled import KERNEL, PART
+from workgym.services.compiled import INNER, KERNEL
 from workgym.services.supply_chain import rules, scenario, twin
 from workgym.services.supply_chain.scenario import EXTERNAL, Setup
 
@@ -178,12 +178,12 @@ def flat_features(setup: Setup) -> int:
     return nodes * skus * 2 + links * skus * (1 + setup.delay + setup.horizon) + skus + 1
 
 
-@njit(**PART)
+@njit(**INNER)
 def _bounded(x: float) -> np.float32:
     return np.float32(min(max(x, -BOUND), BOUND))
 
 
-@njit(**PART)
+@njit(**INNER)
 def observe_flat(setup: Any, sheet: Any, lanes: Any, i: int, obs: Any) -> None:
     """Fill one flat observation (features,)."""
     key, family, t = lanes.key[i], lanes.lane[i, twin.FAMILY], lanes.lane[i, twin.DAY]
@@ -212,7 +212,7 @@ def observe_flat(setup: Any, sheet: Any, lanes: Any, i: int, obs: Any) -> None:
     obs[at] = np.float32(t / setup.periods)
 
 
-@njit(**PART)
+@njit(**INNER)
 def look_ahead(setup: Any, sheet: Any, lanes: Any, i: int, insight: Any) -> None:
     """Fill the insight of lane `i`: expected demand over each protection interval, and positions."""
     key, family, t = lanes.key[i], lanes.lane[i, twin.FAMILY], lanes.lane[i, twin.DAY]
@@ -229,7 +229,7 @@ def look_ahead(setup: Any, sheet: Any, lanes: Any, i: int, insight: Any) -> None
             insight.position[i, a, k] = _position(setup, sheet, lanes, i, a, k)
 
 
-@njit(**PART)
+@njit(**INNER)
 def _sum(ahead: Any, k: int, start: int, end: int) -> int:
     total = 0
     for h in range(start, end):
@@ -237,7 +237,7 @@ def _sum(ahead: Any, k: int, start: int, end: int) -> int:
     return total
 
 
-@njit(**PART)
+@njit(**INNER)
 def _reached(setup: Any, sheet: Any, lanes: Any, i: int, a: int, k: int) -> int:
     """Estimated demand of a usual period behind a link, 1/256 units."""
     level = 0
@@ -246,7 +246,7 @@ def _reached(setup: Any, sheet: Any, lanes: Any, i: int, a: int, k: int) -> int:
     return level
 
 
-@njit(**PART)
+@njit(**INNER)
 def _position(setup: Any, sheet: Any, lanes: Any, i: int, a: int, k: int) -> int:
     """Units of a SKU at a link's target and below it, on their way there, and ordered for there."""
     units = 0
@@ -262,7 +262,7 @@ def _position(setup: Any, sheet: Any, lanes: Any, i: int, a: int, k: int) -> int
     return units
 
 
-@njit(**PART)
+@njit(**INNER)
 def _in_mail(lanes: Any, i: int, a: int, k: int) -> int:
     units = 0
     for h in range(lanes.mail.shape[3]):
@@ -270,7 +270,7 @@ def _in_mail(lanes: Any, i: int, a: int, k: int) -> int:
     return units
 
 
-@njit(**PART)
+@njit(**INNER)
 def observe_row(setup: Any, sheet: Any, lanes: Any, insight: Any, i: int, a: int, k: int, row: Any) -> None:
     """Fill the features (FEATURES,) of one decision; see `HEAD`. `look_ahead` comes first."""
     key, family, t = lanes.key[i], lanes.lane[i, twin.FAMILY], lanes.lane[i, twin.DAY]
@@ -318,7 +318,7 @@ def observe_row(setup: Any, sheet: Any, lanes: Any, insight: Any, i: int, a: int
     row[24 + SLOTS - 1] = _bounded(row[24 + SLOTS - 1] + rest * unit)
 
 
-@njit(**PART)
+@njit(**INNER)
 def _asked(sheet: Any, lanes: Any, i: int, a: int, k: int) -> int:
     units = 0
     for s in range(sheet.reach.shape[1]):
@@ -326,7 +326,7 @@ def _asked(sheet: Any, lanes: Any, i: int, a: int, k: int) -> int:
     return units
 
 
-@njit(**PART)
+@njit(**INNER)
 def cover_order(setup: Any, sheet: Any, insight: Any, i: int, a: int, k: int, choice: int) -> int:
     """The order of a cover choice: up to the expected demand plus a safety factor times its deviation.
 

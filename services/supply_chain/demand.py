@@ -173,7 +173,8 @@ def tables_for(wanted: Sequence[Distribution], reach: int = 64) -> tuple[Tables,
         known = groups.setdefault(key, [low, high])
         known[0], known[1] = min(known[0], low), max(known[1], high)
         places.append((key, step))
-    group, made = [], []
+    group: list[tuple[int, int, int]] = []
+    made: list[tuple[int, NDArray[np.float64]]] = []
     for key, (low, high) in groups.items():
         group.append((len(made), high - low + 1, low))
         made += [probabilities(_member(key, step)) for step in range(low, high + 1)]

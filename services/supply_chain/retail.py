@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 
 from workgym.services.kernel import BadInput
 from workgym.services.supply_chain.demand import mean_at, step_of
+from workgym.services.supply_chain.demand_history import DemandBook
 from workgym.services.supply_chain.spec import (
     SUPPLIER,
     Calendar,
@@ -19,6 +23,8 @@ from workgym.services.supply_chain.spec import (
     Network,
     Node,
 )
+
+Amounts = NDArray[np.float64]
 
 WEEK = (-3, -4, -3, 0, 4, 7, 1)  # steps by weekday, Monday first: Saturday sells 1.6 times Tuesday
 YEAR = 364
@@ -54,34 +60,68 @@ def retail(split: str = "train", skus: int = 20, stores: int = 4, periods: int =
     seed = int.from_bytes(hashlib.sha256(f"retail/{split}".encode()).digest()[:8], "little")
     rng = np.random.Generator(np.random.Philox(seed))
     means = np.exp(rng.uniform(math.log(0.4), math.log(12.0), skus))
-    prices = np.exp(rng.uniform(math.log(400.0), math.log(6000.0), skus)).round().astype(int)
-    costs = (prices * rng.uniform(0.55, 0.75, skus)).round().astype(int)
+    prices = np.exp(rng.uniform(math.log(400.0), math.log(6000.0), skus)).round()
+    costs = (prices * rng.uniform(0.55, 0.75, skus)).round()
     classes = tuple(rng.integers(0, 3, skus).tolist())
-    sizes = [SIZES[n % len(SIZES)] for n in range(stores)]
-    laws = [[_law(means[k] * size) for k in range(skus)] for size in sizes]
+    laws = [[_law(means[k] * SIZES[n % len(SIZES)]) for k in range(skus)] for n in range(stores)]
+    calendar = Calendar(
+        season=_seasons(), promotion_pm=60, promotion_steps=16, promotion_cut_pm=150, shock_steps=2.0
+    )
+    names = tuple(f"SKU {k + 1:03d}" for k in range(skus))
+    network = _network([f"store {n + 1}" for n in range(stores)], names, laws, prices, costs, periods)
+    return replace(network, season_class=classes, calendar=calendar)
+
+
+def retail_of_history(book: DemandBook, periods: int = 60) -> Network:
+    """The same retailer with a company's own locations, SKUs and prices.
+
+    What the history does not tell is assumed: goods cost 65 % of their price, or 10.00 where no price is
+    known, and lead times, holding costs and order costs are those of the default retailer.
+
+    Args:
+        book: one split of the history; its distributions are measured before the split's window where
+            there is anything before it.
+        periods: days of an episode.
+    """
+    seen = book.units[: book.context] if book.context >= 28 else book.units
+    known = np.where(seen < 0, 0, seen)
+    means = np.maximum(known.mean(axis=0), 1 / 64)
+    ratios = np.clip(known.var(axis=0) / means, 1.1, 20.0)
+    laws = [
+        [
+            Distribution("negative-binomial", (float(means[n, k]), float(ratios[n, k])), moves=True)
+            for k in range(len(book.skus))
+        ]
+        for n in range(len(book.locations))
+    ]
+    prices = np.where(book.price > 0, book.price, 1000).astype(np.float64)
+    return _network(list(book.locations), book.skus, laws, prices, (prices * 0.65).round(), periods)
+
+
+def demand_of_book(book: DemandBook) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+    """(T, S, K) demand and (T, K) promotions of a split's window; the centre has no customers of its own."""
+    window = book.units[book.context :]
+    units = np.maximum(window, 0).astype(np.int32)
+    centre = np.zeros_like(units[:, :1])
+    return np.concatenate([centre, units], axis=1), book.promoted[book.context :]
+
+
+def _network(
+    stores: Sequence[str],
+    skus: tuple[str, ...],
+    laws: Sequence[Sequence[Distribution]],
+    prices: Amounts,
+    costs: Amounts,
+    periods: int,
+) -> Network:
     usual = np.array([[mean_at(step_of(law.parameters[0])) for law in row] for row in laws])
-    shop_days = [1 + n % 2 for n in range(stores)]
+    days = [1 + n % 2 for n in range(len(stores))]
     nodes = [_centre(usual, costs)]
     links = [_inbound(usual, costs)]
-    for n in range(stores):
-        nodes.append(_store(n, tuple(laws[n]), usual[n], prices, costs, shop_days[n]))
-        links.append(_delivery(n, usual[n], shop_days[n], _most(usual)))
-    return Network(
-        "retail",
-        tuple(nodes),
-        tuple(links),
-        skus=tuple(f"SKU {k + 1:03d}" for k in range(skus)),
-        periods=periods,
-        season_class=classes,
-        calendar=Calendar(
-            season=_seasons(),
-            promotion_pm=60,
-            promotion_steps=16,
-            promotion_cut_pm=150,
-            shock_steps=2.0,
-        ),
-        families=FAMILIES,
-    )
+    for n, name in enumerate(stores):
+        nodes.append(_store(name, tuple(laws[n]), usual[n], prices, costs, days[n]))
+        links.append(_delivery(name, usual[n], days[n], _most(usual)))
+    return Network("retail", tuple(nodes), tuple(links), skus=skus, periods=periods, families=FAMILIES)
 
 
 def _law(mean: float) -> Distribution:
@@ -101,11 +141,11 @@ def _seasons() -> tuple[tuple[int, ...], ...]:
     return tuple(tuple(np.rint(row).astype(int).tolist()) for row in rows)
 
 
-def _int(values: np.ndarray, least: int = 1) -> tuple[int, ...]:
+def _int(values: Amounts, least: int = 1) -> tuple[int, ...]:
     return tuple(np.maximum(np.rint(values), least).astype(int).tolist())
 
 
-def _centre(usual: np.ndarray, costs: np.ndarray) -> Node:
+def _centre(usual: Amounts, costs: Amounts) -> Node:
     return Node(
         "centre",
         holding=_int(costs * 0.004),
@@ -115,15 +155,15 @@ def _centre(usual: np.ndarray, costs: np.ndarray) -> Node:
 
 
 def _store(
-    n: int,
+    name: str,
     laws: tuple[Distribution, ...],
-    usual: np.ndarray,
-    prices: np.ndarray,
-    costs: np.ndarray,
+    usual: Amounts,
+    prices: Amounts,
+    costs: Amounts,
     days: int,
 ) -> Node:
     return Node(
-        f"store {n + 1}",
+        name,
         demand=laws,
         price=_int(prices),
         holding=_int(costs * 0.01),
@@ -133,12 +173,12 @@ def _store(
     )
 
 
-def _most(usual: np.ndarray) -> int:
+def _most(usual: Amounts) -> int:
     """The largest order, one for all links and SKUs: a month of the fastest seller."""
     return math.ceil(float(usual.sum(axis=0).max()) * 30)
 
 
-def _inbound(usual: np.ndarray, costs: np.ndarray) -> Link:
+def _inbound(usual: Amounts, costs: Amounts) -> Link:
     total = usual.sum(axis=0)
     return Link(
         SUPPLIER,
@@ -154,10 +194,10 @@ def _inbound(usual: np.ndarray, costs: np.ndarray) -> Link:
     )
 
 
-def _delivery(n: int, usual: np.ndarray, days: int, most: int) -> Link:
+def _delivery(name: str, usual: Amounts, days: int, most: int) -> Link:
     return Link(
         "centre",
-        f"store {n + 1}",
+        name,
         days,
         most=most,
         order_cost=20,

@@ -97,7 +97,8 @@ def setup_of(
 
     Args:
         network: what it describes.
-        history: (T, S, K) demand that an episode replays a window of, instead of drawing it.
+        history: (T, S, K) demand that an episode replays a window of, instead of drawing it. The
+            distributions of the network then only say what is usual.
         promoted: (T, K) promotions of that history.
 
     Raises:
@@ -109,7 +110,7 @@ def setup_of(
             f"expected a history of at least {network.periods} periods, found {len(history)}; "
             "ask for shorter episodes (periods=...)"
         )
-    tables, group, step, usual = _demand(network, history)
+    tables, group, step, usual = _demand(network)
     calendar = network.calendar
     return Setup(
         **_links(network),
@@ -206,11 +207,12 @@ def _reach(network: Network) -> Ints:
     return reach
 
 
-def _demand(network: Network, history: NDArray[np.int32] | None) -> tuple[Tables, Ints, Ints, Ints]:
+def _demand(network: Network) -> tuple[Tables, Ints, Ints, Ints]:
     """Tables, and of each node and SKU its group (or -1), its step and its usual demand in 1/256 units."""
     shape = len(network.nodes), len(network.skus)
     group, step, usual = np.full(shape, -1), np.zeros(shape, np.int64), np.zeros(shape, np.int64)
-    wanted, where = [], []
+    wanted: list[Distribution] = []
+    where: list[tuple[int, int]] = []
     for n, node in enumerate(network.nodes):
         if node.demand is None:
             continue
@@ -227,8 +229,6 @@ def _demand(network: Network, history: NDArray[np.int32] | None) -> tuple[Tables
         table = first + min(max(at - lowest, 0), size - 1)
         group[n, k], step[n, k] = number, at
         usual[n, k] = tables.mean[table] * rules.FRACTION // rules.ALL
-    if history is not None:
-        usual = (history.mean(axis=0) * rules.FRACTION).astype(np.int64)
     return tables, group.astype(np.int64), step, usual
 
 

@@ -226,7 +226,7 @@ class Network:
 
     def _check_sizes(self) -> None:
         for part in (*self.nodes, *self.links):
-            for one in fields(part):
+            for one in fields(part):  # type: ignore[arg-type]  # nodes and links are dataclasses both
                 value = getattr(part, one.name)
                 if isinstance(value, tuple) and one.type in ("PerSku", PerSku):
                     _require(

@@ -13,10 +13,9 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from workgym.services.compiled import KERNEL, PART
+from workgym.services.compiled import INNER
 from workgym.services.supply_chain import rules
 from workgym.services.supply_chain.scenario import (
-    EXTERNAL,
     INSTALMENTS,
     Setup,
     cost_of,
@@ -87,7 +86,7 @@ def empty_lanes(setup: Setup, n: int) -> Lanes:
     )
 
 
-@njit(**PART)
+@njit(**INNER)
 def open_episode(setup: Any, lanes: Any, i: int, key: Any, family: int) -> None:
     """Begin an episode in lane `i`."""
     lane = lanes.lane[i]
@@ -113,7 +112,7 @@ def open_episode(setup: Any, lanes: Any, i: int, key: Any, family: int) -> None:
         receive(setup, lanes, i)
 
 
-@njit(**PART)
+@njit(**INNER)
 def refuse(setup: Any, lanes: Any, i: int, orders: Any) -> int:
     """Why orders (A * K,) are not taken, or OK."""
     skus = setup.most.shape[1]
@@ -125,7 +124,7 @@ def refuse(setup: Any, lanes: Any, i: int, orders: Any) -> int:
     return rules.OK
 
 
-@njit(**PART)
+@njit(**INNER)
 def play_period(setup: Any, lanes: Any, i: int, orders: Any, terms: Any) -> None:
     """Play one period of lane `i` with legal orders (A * K,); add what was booked to `terms` (accounts,)."""
     lanes.scratch.profit[:] = 0
@@ -137,13 +136,13 @@ def play_period(setup: Any, lanes: Any, i: int, orders: Any, terms: Any) -> None
     close_period(setup, lanes, i, terms)
 
 
-@njit(**PART)
+@njit(**INNER)
 def _book(lanes: Any, terms: Any, account: int, s: int, k: int, money: int) -> None:
     terms[account] += money
     lanes.scratch.profit[s, k] += money
 
 
-@njit(**PART)
+@njit(**INNER)
 def place(setup: Any, lanes: Any, i: int, orders: Any, terms: Any) -> None:
     """Send the orders; `scratch.wanted` is what has reached each source by today."""
     skus = setup.most.shape[1]
@@ -158,7 +157,7 @@ def place(setup: Any, lanes: Any, i: int, orders: Any, terms: Any) -> None:
             lanes.mail[i, a, k, 0] = 0
 
 
-@njit(**PART)
+@njit(**INNER)
 def dispatch(setup: Any, lanes: Any, i: int, terms: Any) -> None:
     """Ship what is wanted, as far as suppliers are open, links carry and sources have stock."""
     key, family, t = lanes.key[i], lanes.lane[i, FAMILY], lanes.lane[i, DAY]
@@ -182,7 +181,7 @@ def dispatch(setup: Any, lanes: Any, i: int, terms: Any) -> None:
                 _send(setup, lanes, i, a, k)
 
 
-@njit(**PART)
+@njit(**INNER)
 def _carry(setup: Any, lanes: Any, a: int, closed: bool) -> None:
     """Cut what a link should ship to what it carries; `scratch.shipped` is what is left."""
     wanted, shipped = lanes.scratch.wanted[a], lanes.scratch.shipped[a]
@@ -206,7 +205,7 @@ def _carry(setup: Any, lanes: Any, a: int, closed: bool) -> None:
             left -= one
 
 
-@njit(**PART)
+@njit(**INNER)
 def _ration(setup: Any, lanes: Any, i: int, s: int, k: int) -> None:
     """Take what leaves a node from its shelf; claims share what there is if it is too little."""
     shipped = lanes.scratch.shipped
@@ -231,7 +230,7 @@ def _ration(setup: Any, lanes: Any, i: int, s: int, k: int) -> None:
     lanes.on_hand[i, s, k] = left
 
 
-@njit(**PART)
+@njit(**INNER)
 def _send(setup: Any, lanes: Any, i: int, a: int, k: int) -> None:
     """Put what was shipped on its way."""
     key, family, t = lanes.key[i], lanes.lane[i, FAMILY], lanes.lane[i, DAY]
@@ -250,7 +249,7 @@ def _send(setup: Any, lanes: Any, i: int, a: int, k: int) -> None:
             way[min(lead + n, len(way) - 1)] += rules.instalment(units, before, after)
 
 
-@njit(**PART)
+@njit(**INNER)
 def receive(setup: Any, lanes: Any, i: int) -> None:
     """Put what is due on the shelves."""
     for a in range(len(setup.source)):
@@ -259,7 +258,7 @@ def receive(setup: Any, lanes: Any, i: int) -> None:
             lanes.way[i, a, k, 0] = 0
 
 
-@njit(**PART)
+@njit(**INNER)
 def serve(setup: Any, lanes: Any, i: int, terms: Any) -> None:
     """Let customers take what they came for and what they waited for; those who waited first."""
     key, family, t = lanes.key[i], lanes.lane[i, FAMILY], lanes.lane[i, DAY]
@@ -288,7 +287,7 @@ def serve(setup: Any, lanes: Any, i: int, terms: Any) -> None:
             lanes.level[i, s, k] = rules.smoothed(level, seen, factor)
 
 
-@njit(**PART)
+@njit(**INNER)
 def keep_stock(setup: Any, lanes: Any, i: int, terms: Any) -> None:
     """Book what stock costs, on shelves and on the way."""
     for s in range(setup.opening.shape[0]):
@@ -302,7 +301,7 @@ def keep_stock(setup: Any, lanes: Any, i: int, terms: Any) -> None:
                 _book(lanes, terms, rules.HOLDING, setup.target[a], k, -cost)
 
 
-@njit(**PART)
+@njit(**INNER)
 def on_the_way(lanes: Any, i: int, a: int, k: int) -> int:
     """Units of a SKU that travel over a link."""
     units = 0
@@ -311,7 +310,7 @@ def on_the_way(lanes: Any, i: int, a: int, k: int) -> int:
     return units
 
 
-@njit(**PART)
+@njit(**INNER)
 def shift(setup: Any, lanes: Any, i: int) -> None:
     """Let a period pass for all that is on its way."""
     for a in range(len(setup.source)):
@@ -325,7 +324,7 @@ def shift(setup: Any, lanes: Any, i: int) -> None:
             mail[len(mail) - 1] = 0
 
 
-@njit(**PART)
+@njit(**INNER)
 def close_period(setup: Any, lanes: Any, i: int, terms: Any) -> None:
     """Go to the next period; after the last one value what is left."""
     lane = lanes.lane[i]
@@ -344,21 +343,3 @@ def close_period(setup: Any, lanes: Any, i: int, terms: Any) -> None:
             value = setup.salvage[setup.target[a], k]
             if value != 0:
                 _book(lanes, terms, rules.SALVAGE, setup.target[a], k, on_the_way(lanes, i, a, k) * value)
-
-
-@njit(**KERNEL)
-def position(setup: Any, lanes: Any, i: int, s: int, k: int) -> int:
-    """Inventory position: on hand, on order and on the way, less what customers wait for."""
-    units = np.int64(lanes.on_hand[i, s, k]) - lanes.backlog[i, s, k]
-    for a in range(len(setup.source)):
-        if setup.target[a] == s:
-            units += on_the_way(lanes, i, a, k) + lanes.owed[i, a, k]
-            for h in range(lanes.mail.shape[3]):
-                units += lanes.mail[i, a, k, h]
-    return units
-
-
-@njit(**KERNEL)
-def is_external(setup: Any, a: int) -> bool:
-    """Whether a link comes from a supplier that never runs out."""
-    return setup.source[a] == EXTERNAL
