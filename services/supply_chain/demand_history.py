@@ -12,6 +12,7 @@ A row is rejected for the first of these that applies:
 
 Rows of the same date, SKU and location are summed. Where a file has no row, demand is zero from a
 series' first sale on and unknown before: a product that is not yet listed is no product that nobody wants.
+A rejected row is like a missing one: where many are, look at the reasons before the zeros are believed.
 """
 
 from __future__ import annotations
@@ -367,11 +368,18 @@ class DemandBook:
         """The book in lines for people."""
         days, places, skus = self.units.shape
         sold, unknown = int(self.units[self.units > 0].sum(dtype=np.int64)), float((self.units < 0).mean())
-        text = f"{days:,} {self.period}s of {skus:,} SKUs at {places:,} locations from {self.first_date}"
+        size = (_counted(days, self.period), _counted(skus, "SKU"), _counted(places, "location"))
+        text = "{} of {} at {}".format(*size) + f" from {self.first_date}"
         return [
             f"{text}: {sold:,} units, {100 * unknown:.1f}% lies before a first sale",
             *(f"  {note}" for note in self.notes),
         ]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same for machines."""
+        days, places, skus = self.units.shape
+        counts = {"periods": days, "locations": places, "skus": skus, "imputed": self.imputed}
+        return {**counts, "first_date": self.first_date, "knows": list(self.knows), "notes": list(self.notes)}
 
     def save(self, path: str | Path) -> str:
         """Write one `.npz` file without pickled objects; returns the digest that `load` verifies."""
@@ -436,6 +444,10 @@ class DemandBook:
 
 
 _STEP = {"day": 1, "week": 7}
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")
 
 
 def _columns_in(path: Path) -> dict[str, NDArray[Any]]:
@@ -621,7 +633,6 @@ def estimated(units: Ints, stocked_out: Flags, step: int) -> tuple[Ints, int]:
 def _on_estimates(stock_outs: int, imputed: int) -> list[str]:
     if not stock_outs:
         return []
-    text = f"estimated {imputed:,} of {stock_outs:,} stock-outs by the {WEEKS_BACK} weeks before"
-    return [
-        text + ("" if imputed == stock_outs else "; the others keep the units sold, for no such day is known")
-    ]
+    weeks = f"the same weekday of the {WEEKS_BACK} weeks before"
+    rest = "" if imputed == stock_outs else "; the others keep the units sold, for no such day is known"
+    return [f"estimated {imputed:,} of {stock_outs:,} stock-outs by {weeks}{rest}"]

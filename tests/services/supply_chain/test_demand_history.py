@@ -340,7 +340,7 @@ def test_a_stock_out_is_estimated_by_its_weekday(tmp_path):
     book = book_of(tmp_path, *rows, sold(14, 1, stockout="yes"))
     assert book.units[14, 0, 0] == 4  # 3.5, half a unit up
     assert (book.imputed, int(book.stocked_out.sum())) == (1, 1)
-    assert "estimated 1 of 1 stock-outs by the 8 weeks before" in book.notes
+    assert "estimated 1 of 1 stock-outs by the same weekday of the 8 weeks before" in book.notes
 
 
 def test_an_estimate_is_no_less_than_what_was_sold(tmp_path):
@@ -428,6 +428,22 @@ def test_what_never_sold_is_left_out(tmp_path):
 def test_more_units_than_a_book_can_count_are_refused(tmp_path):
     with pytest.raises(BadInput, match="count in cartons"):
         book_of(tmp_path, *[changed(quantity="100000000")] * 22)
+
+
+def test_a_book_is_told_to_people_and_machines(tmp_path):
+    book = book_of(tmp_path, *days_of_sales(4), sold(2, 5, sku="A-200"))
+    assert book.summary() == [
+        "4 days of 2 SKUs at 1 location from 2024-01-01: 15 units, 25.0% lies before a first sale"
+    ]
+    assert json.loads(json.dumps(book.to_dict())) == {
+        "periods": 4,
+        "locations": 1,
+        "skus": 2,
+        "imputed": 0,
+        "first_date": "2024-01-01",
+        "knows": ["price", "promotion", "stock-outs"],
+        "notes": [],
+    }
 
 
 # Splits
