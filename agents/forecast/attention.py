@@ -172,7 +172,13 @@ class MqAttention(nn.Module):
 
 
 def mq_transformer(
-    sizes: Sizes, width: int = 48, layers: int = 5, context: int = 16, heads: int = 2, reach: int = 64
+    sizes: Sizes,
+    width: int = 48,
+    layers: int = 5,
+    context: int = 16,
+    dropout: float = 0.0,
+    heads: int = 2,
+    reach: int = 64,
 ) -> MqNet:
     """MQ-CNN with all three additions.
 
@@ -181,8 +187,9 @@ def mq_transformer(
         width: of the encoder's states.
         layers: of the convolutions.
         context: width of a horizon's context; a multiple of `heads`.
+        dropout: share of states and contexts that training leaves out at random.
         heads: of both attentions.
         reach: periods of the past that a fork looks at; a season and a horizon are a good choice.
     """
     attention = MqAttention(sizes, width, context, heads=heads, reach=reach)
-    return MqNet(sizes, "cnn", width, layers, context, attention)
+    return MqNet(sizes, "cnn", width, layers, context, dropout, attention)

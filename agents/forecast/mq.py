@@ -168,6 +168,7 @@ class MqNet(nn.Module):
         width: of the encoder's states.
         layers: of the convolutions.
         context: width of a horizon's context.
+        dropout: share of the encoder's states and of the contexts that training leaves out at random.
         attention: what refines the contexts; None for MQ-RNN and MQ-CNN.
 
     Raises:
@@ -181,6 +182,7 @@ class MqNet(nn.Module):
         width: int = 48,
         layers: int = 5,
         context: int = 16,
+        dropout: float = 0.0,
         attention: nn.Module | None = None,
     ) -> None:
         super().__init__()
@@ -192,6 +194,7 @@ class MqNet(nn.Module):
         self.overview = GlobalDecoder(sizes, width, context)
         self.attention = attention
         self.local = LocalDecoder(sizes, context, hidden=2 * context)
+        self.dropout = nn.Dropout(dropout)
 
     def forward(self, past: Tensor, known: Tensor, static: Tensor, first: int, last: int) -> Tensor:
         """(B, last - first, H, Q) quantiles told at the forks first..last-1.
@@ -210,12 +213,13 @@ class MqNet(nn.Module):
                 f"found forks {first}..{last - 1} and {known.shape[1]} periods of covariates"
             )
         everywhere = static.unsqueeze(1).expand(-1, last, -1)
-        states = self.encoder(torch.cat([past[:, :last], known[:, :last], everywhere], dim=-1))
+        seen = torch.cat([past[:, :last], known[:, :last], everywhere], dim=-1)
+        states = self.dropout(self.encoder(seen))
         start = max(0, first - horizon + 1) if self.attention is not None else first
         future = ahead(known, start, last, horizon)
         each, alike = self.overview(states[:, start:last], future)
         if self.attention is not None:
             each = self.attention(each, states, known, start, last)[:, first - start :]
             alike, future = alike[:, first - start :], future[:, first - start :]
-        quantiles: Tensor = self.local(each, alike, future)
+        quantiles: Tensor = self.local(self.dropout(each), self.dropout(alike), future)
         return quantiles

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -47,7 +47,9 @@ class Recipe:
     Attributes:
         seed: of the weights and of the minibatches.
         iterations: minibatches; a few hundred for a smoke test, 1,500 to 5,000 for results.
-        cpu_seconds: stops earlier, 0 for never; the rate falls along whichever is spent faster.
+        cpu_seconds: stops a net earlier, 0 for never; the rate falls along whichever is spent faster.
+        members: nets that are trained one after the other from seeds of their own and tell the mean of their
+            quantiles; 1 to 5, each at the full price.
         batch: series a minibatch.
         forks: successive forks that are trained in a minibatch; more use each encoding better.
         memory: periods that the encoder is given before the first of those forks.
@@ -60,6 +62,8 @@ class Recipe:
         width: of the encoder's states.
         layers: of the convolutions; n of them see 2^n periods.
         context: width of a horizon's context.
+        dropout: share of states and contexts left out at random in training; 0 to 0.3, more for few periods.
+        decay: weight decay; 0 to 0.1.
         heads: of the attentions.
         reach: periods of the past that the attention looks at.
     """
@@ -67,6 +71,7 @@ class Recipe:
     seed: int = 0
     iterations: int = 1500
     cpu_seconds: float = 0.0
+    members: int = 1
     batch: int = 64
     forks: int = 32
     memory: int = 256
@@ -77,6 +82,8 @@ class Recipe:
     width: int = 48
     layers: int = 5
     context: int = 16
+    dropout: float = 0.1
+    decay: float = 0.01
     heads: int = 2
     reach: int = 64
 
@@ -84,6 +91,7 @@ class Recipe:
         counts = asdict(self)
         for name in (
             "iterations",
+            "members",
             "batch",
             "forks",
             "memory",
@@ -97,6 +105,8 @@ class Recipe:
                 raise BadInput(f"expected {name} of at least 1, found {counts[name]}")
         if self.context % self.heads:
             raise BadInput(f"expected a context that {self.heads} heads divide, found {self.context}")
+        if not 0 <= self.dropout < 1 or self.decay < 0:
+            raise BadInput(f"expected a dropout in [0, 1) and a decay of at least 0, found {self}")
         if not 0 < self.learning_rate < 1 or self.cpu_seconds < 0 or self.reach < 1:
             raise BadInput(f"expected a learning rate in (0, 1), a budget and a reach, found {self}")
 
@@ -184,7 +194,7 @@ class MqForecaster:
         self.recipe = recipe
         if 0 < recipe.season <= horizon:
             raise BadInput(f"expected a season longer than the horizon of {horizon}, found {recipe.season}")
-        self._net: MqNet | None = None
+        self._nets: list[MqNet] = []
         self._norms: Norms | None = None
 
     def _make(self, known: int, static: int) -> MqNet:
@@ -195,8 +205,8 @@ class MqForecaster:
         dated = known + (PAST if r.season else 0)
         sizes = Sizes(PAST, dated, static, self.horizon, len(self.quantiles))
         if self.name == "mq-transformer":
-            return mq_transformer(sizes, r.width, r.layers, r.context, r.heads, r.reach)
-        return MqNet(sizes, self.name.removeprefix("mq-"), r.width, r.layers, r.context)
+            return mq_transformer(sizes, r.width, r.layers, r.context, r.dropout, r.heads, r.reach)
+        return MqNet(sizes, self.name.removeprefix("mq-"), r.width, r.layers, r.context, r.dropout)
 
     def fit(self, panel: Panel, until: int, progress: Progress | None = None) -> MqForecaster:
         """Train on the periods before `until`; tells `progress` after every iteration.
@@ -214,10 +224,16 @@ class MqForecaster:
             last = np.repeat(panel.known[:, -1:], missing, axis=1)
             panel = panel.extended(missing, last)
         seen = self._inputs(panel, until, self._norms)
-        with _alone(self.recipe.seed):
-            net = self._make(panel.known.shape[2], panel.static.shape[1])
-            _train(net, seen, self.quantiles, self.recipe, progress)
-        self._net = net.eval()
+        nets = []
+        for member in range(self.recipe.members):
+            recipe = replace(
+                self.recipe, seed=self.recipe.seed + 1000 * member
+            )  # far from the neighbours' seeds
+            with _alone(recipe.seed):
+                net = self._make(panel.known.shape[2], panel.static.shape[1])
+                _train(net, seen, self.quantiles, recipe, progress)
+            nets.append(net.eval())
+        self._nets = nets
         return self
 
     def predict(self, panel: Panel, origins: Sequence[int]) -> Floats:
@@ -225,7 +241,7 @@ class MqForecaster:
         import torch
 
         at = checked_origins(panel, origins, self.horizon)
-        net, norms = self._fitted()
+        nets, norms = self._fitted()
         wanted = (norms.known.shape[1], norms.static.shape[1])
         if (panel.known.shape[2], panel.static.shape[1]) != wanted:
             raise BadInput(
@@ -239,29 +255,33 @@ class MqForecaster:
             for start in range(0, panel.series, CHUNK):
                 part = slice(start, start + CHUNK)
                 seen = self._inputs(panel.select(part), last, norms)
-                told = net(seen.past, seen.known, seen.static, first, last)[:, forks - first]
-                out[part] = (told * seen.scale[:, forks, None, None]).clamp(min=0).numpy()
+                told = [net(seen.past, seen.known, seen.static, first, last) for net in nets]
+                mean = torch.stack(told).mean(0)[:, forks - first]
+                out[part] = (mean * seen.scale[:, forks, None, None]).clamp(min=0).numpy()
         return out
 
     def _inputs(self, panel: Panel, end: int, norms: Norms) -> Inputs:
         return inputs(panel, end, self.horizon, norms, self.recipe.window, self.recipe.season)
 
-    def _fitted(self) -> tuple[MqNet, Norms]:
-        if self._net is None or self._norms is None:
+    def _fitted(self) -> tuple[list[MqNet], Norms]:
+        if not self._nets or self._norms is None:
             raise BadInput(
                 f"expected a fitted {self.name}, found one that has learned nothing; call fit first"
             )
-        return self._net, self._norms
+        return self._nets, self._norms
 
     def save(self) -> dict[str, bytes]:
         """`forecaster.json` and `forecaster.safetensors`; equal nets give equal bytes."""
         from safetensors.torch import save
 
-        net, norms = self._fitted()
+        nets, norms = self._fitted()
         options = asdict(self.recipe)
         spreads = {"known": norms.known.tolist(), "static": norms.static.tolist()}
         header = header_bytes(self, options, unit=norms.unit, **spreads)
-        return {HEADER: header, WEIGHTS: save({k: v.contiguous() for k, v in net.state_dict().items()})}
+        weights = {
+            f"{i}.{key}": v.contiguous() for i, net in enumerate(nets) for key, v in net.state_dict().items()
+        }
+        return {HEADER: header, WEIGHTS: save(weights)}
 
     def restore(self, files: Mapping[str, bytes]) -> Forecaster:
         """Read what `save` wrote.
@@ -269,6 +289,7 @@ class MqForecaster:
         Raises:
             BadInput: a file is missing or damaged, or the weights do not fit the header.
         """
+        import torch
         from safetensors import SafetensorError
         from safetensors.torch import load
 
@@ -277,14 +298,14 @@ class MqForecaster:
             known, static = (
                 np.asarray(header[name], dtype=np.float32).reshape(2, -1) for name in ("known", "static")
             )
-            net = self._make(known.shape[1], static.shape[1])
-            net.load_state_dict(load(files[WEIGHTS]))
+            nets = [self._make(known.shape[1], static.shape[1]) for _ in range(self.recipe.members)]
+            torch.nn.ModuleList(nets).load_state_dict(load(files[WEIGHTS]))
             self._norms = Norms(float(header["unit"]), known, static)
         except (SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as error:
             raise BadInput(
                 f"expected the weights of {self.name} in {WEIGHTS}, found damage: {error}"
             ) from error
-        self._net = net.eval()
+        self._nets = [net.eval() for net in nets]
         return self
 
 
@@ -295,7 +316,7 @@ def _train(
     import torch
 
     rng = torch.Generator().manual_seed(recipe.seed)
-    adam = torch.optim.Adam(net.parameters(), lr=recipe.learning_rate)
+    adam = torch.optim.AdamW(net.parameters(), lr=recipe.learning_rate, weight_decay=recipe.decay)
     levels = torch.tensor(quantiles)
     began = time.process_time()
     for i in range(recipe.iterations):
