@@ -192,3 +192,19 @@ def discretised_normal(mean: float, sd: float, tolerance: float = TOLERANCE) -> 
     tail = np.append(norm.sf(np.arange(last + 1) - 0.5, mean, sd), 0.0)
     tail[0] = 1.0
     return Demand(_cut(tail[:-1] - tail[1:], tolerance), tolerance)
+
+
+@dataclass(frozen=True)
+class Normal:
+    """A normal demand per period, for models that do not count pieces."""
+
+    mean: float
+    sd: float
+
+    def over(self, periods: float) -> Normal:
+        """The demand over `periods` periods together."""
+        return Normal(self.mean * periods, self.sd * float(np.sqrt(periods)))
+
+    def sample(self, rng: np.random.Generator, size: Any) -> Floats:
+        """Independent demands of shape `size`; a few may be negative, as the model has them."""
+        return np.asarray(rng.normal(self.mean, self.sd, size))

@@ -19,6 +19,7 @@ from numba import njit
 from workgym.agents.inventory.chains import Average
 from workgym.agents.inventory.demand import Demand, Floats, Integers
 from workgym.agents.inventory.lost_sales import Estimate, LostSales, Policy, evaluate, simulate
+from workgym.agents.inventory.search import downhill
 from workgym.services.compiled import KERNEL
 from workgym.services.kernel import BadInput
 
@@ -196,22 +197,6 @@ class Best(NamedTuple):
         return self.average.cost if self.average else self.estimate.cost if self.estimate else np.nan
 
 
-def _lowest(cost: Callable[[int], float], start: int, least: int = 0) -> int:
-    """Walk downhill from `start` over the integers from `least`; exact for a unimodal cost."""
-    known = {start: cost(start)}
-
-    def at(place: int) -> float:
-        if place < least:
-            return np.inf
-        return known[place] if place in known else known.setdefault(place, cost(place))
-
-    best = start
-    for way in (1, -1):
-        while at(best + way) < at(best):
-            best += way
-    return best
-
-
 def myopic(problem: LostSales) -> Myopic:
     """The myopic policy of a problem."""
     return Myopic(problem.demand, problem.fractile)
@@ -237,7 +222,8 @@ def best_base_stock(problem: LostSales, rng: np.random.Generator | None = None) 
     exact way is for L <= 4; beyond, the states that a base-stock policy reaches are too many.
     """
     cost = _cost_of(problem, rng)
-    return cost(BaseStock(_lowest(lambda level: cost(BaseStock(level)).cost, _usual_level(problem))))
+    (level,) = downhill(lambda level: cost(BaseStock(level)).cost, (_usual_level(problem),), (0,))
+    return cost(BaseStock(level))
 
 
 def best_capped_base_stock(problem: LostSales, rng: np.random.Generator | None = None) -> Best:
@@ -250,7 +236,7 @@ def best_capped_base_stock(problem: LostSales, rng: np.random.Generator | None =
     cost = _cost_of(problem, rng)
     level, results = _usual_level(problem), []
     for cap in range(max(1, int(0.9 * problem.demand.mean)), problem.order_cap + 2):
-        level = _lowest(partial(_capped, cost, cap), level)
+        (level,) = downhill(partial(_capped, cost, cap), (level,), (0,))
         results.append(cost(CappedBaseStock(level, cap)))
     return min(results, key=lambda found: found.cost)
 
@@ -271,7 +257,7 @@ def best_projected_inventory(
     def result(level: float) -> Best:
         return cost(ProjectedInventory(problem.demand, level))
 
-    whole = _lowest(lambda level: result(level).cost, problem.demand.quantile(problem.fractile), 1)
+    (whole,) = downhill(lambda level: result(level).cost, (problem.demand.quantile(problem.fractile),), (1,))
     steps = round(1 / grid)
     near = [result(whole + step * grid) for step in range(1 - steps, steps)]
     return min(near, key=lambda found: found.cost)
