@@ -135,8 +135,19 @@ class Optimum(NamedTuple):
 
 
 @njit(**KERNEL)
-def _improve(value: Any, fresh: Any, regular: Any, expedited: Any, base: int, start: int, pmf: Any, cost: Any,
-             slow: float, fast: float, span: Any) -> None:  # fmt: skip
+def _improve(
+    value: Any,
+    fresh: Any,
+    regular: Any,
+    expedited: Any,
+    base: int,
+    start: int,
+    pmf: Any,
+    cost: Any,
+    slow: float,
+    fast: float,
+    span: Any,
+) -> None:
     """One pass of value iteration; `fresh` holds first the cost from a stock after expediting.
 
     A row of `value` is a pipeline read as a number to the base `base`; the second axis is stock less the
@@ -206,8 +217,19 @@ def optimum(
     regular, expedited = np.zeros(shape, dtype=np.int16), np.zeros(shape, dtype=np.int16)
     cost = demand.expected_cost(np.arange(bottom, bottom + length), problem.holding, problem.penalty)
     for sweep in range(1, MOST_SWEEPS + 1):
-        _improve(value, fresh, regular, expedited, base, largest, np.array(demand.pmf), cost,
-                 float(problem.regular), float(problem.expedited), span)  # fmt: skip
+        _improve(
+            value,
+            fresh,
+            regular,
+            expedited,
+            base,
+            largest,
+            np.array(demand.pmf),
+            cost,
+            float(problem.regular),
+            float(problem.expedited),
+            span,
+        )
         value, fresh = fresh, value
         if span[1] - span[0] <= tolerance * span[1]:
             sides = (*[base] * (problem.lead_time - 1), length)
@@ -217,9 +239,12 @@ def optimum(
 
 
 def evaluate(
-    problem: DualSourcing, policy: Policy, tolerance: float = 1e-7, most_on_hand: int = 400,
+    problem: DualSourcing,
+    policy: Policy,
+    tolerance: float = 1e-7,
+    most_on_hand: int = 400,
     most_states: int = MOST_STATES,
-) -> Average:  # fmt: skip
+) -> Average:
     """The exact long-run average cost of any stationary policy, from an empty system.
 
     Stock above `most_on_hand` is thrown away: only a policy with a constant order can get there.

@@ -153,8 +153,19 @@ def _room(row: int, base: int, cap: int) -> int:
 
 
 @njit(**KERNEL)
-def _improve(value: Any, fresh: Any, orders: Any, base: int, pmf: Any, tail: Any, last: int, cost: Any,
-             fixed: float, expected: Any, span: Any) -> None:  # fmt: skip
+def _improve(
+    value: Any,
+    fresh: Any,
+    orders: Any,
+    base: int,
+    pmf: Any,
+    tail: Any,
+    last: int,
+    cost: Any,
+    fixed: float,
+    expected: Any,
+    span: Any,
+) -> None:
     """One pass of value iteration over every state within the position cap.
 
     A row of `value` (rows, M + 1) is a pipeline read as a number to the base `base`, its first digit the
@@ -202,8 +213,19 @@ class _Iteration:
 
     def improve(self) -> None:
         """One pass; the value of the empty state is then taken off every value."""
-        _improve(self.value, self.fresh, self.orders, self.base, self.pmf, self.tail, self.last, self.cost,
-                 self.fixed, self.expected, self.span)  # fmt: skip
+        _improve(
+            self.value,
+            self.fresh,
+            self.orders,
+            self.base,
+            self.pmf,
+            self.tail,
+            self.last,
+            self.cost,
+            self.fixed,
+            self.expected,
+            self.span,
+        )
         self.value, self.fresh = self.fresh, self.value
         self.value -= self.value[0, 0]
 
@@ -216,7 +238,7 @@ def optimum(problem: LostSales, tolerance: float = 1e-6) -> Optimum:
     """The optimal average cost, bounds `tolerance` apart at most (relative), and an optimal policy.
 
     Relative value iteration from zero; among equal orders the smallest. Measured on one thread: Poisson(5),
-    L = 4 in 0.1 s, L = 6 in seconds.
+    L = 4 in 0.03 s, L = 6 in 2 s at penalty 4 and 10 s at 39.
 
     Raises:
         BadInput: the state space is too large, or the bounds do not meet.
@@ -230,6 +252,36 @@ def optimum(problem: LostSales, tolerance: float = 1e-6) -> Optimum:
     raise BadInput(
         f"value iteration needs its bounds to meet, found {low:.6g}..{high:.6g}; loosen the tolerance"
     )
+
+
+def bounds(problem: LostSales) -> Bounds:
+    """Bounds on the optimal average cost that cost nothing, for lead times beyond value iteration.
+
+    The same system with backlogging costs more at the same penalty and less at penalty / (L + 1), and no
+    lead time at all costs less. Source: Janakiraman, Seshadri and Shanthikumar (2007), A comparison of the
+    optimal costs of two canonical inventory systems, Operations Research 55(5).
+
+    Raises:
+        BadInput: the problem has a fixed cost.
+    """
+    if problem.fixed_cost:
+        raise BadInput(f"these bounds are for no fixed cost, found {problem.fixed_cost}; use `optimum`")
+
+    def backlogged(periods: int, penalty: float) -> float:
+        faced = problem.demand.over(periods)
+        level = faced.quantile(penalty / (penalty + problem.holding))
+        return float(faced.expected_cost(level, problem.holding, penalty))
+
+    whole = problem.lead_time + 1
+    lower = max(backlogged(1, problem.penalty), backlogged(whole, problem.penalty / whole))
+    return Bounds(lower, backlogged(whole, problem.penalty))
+
+
+class Bounds(NamedTuple):
+    """Two costs per period that the optimal one lies between."""
+
+    lower: float
+    upper: float
 
 
 def myopic_table(problem: LostSales, periods: int = 1) -> TablePolicy:
@@ -282,9 +334,13 @@ class Estimate(NamedTuple):
 
 
 def simulate(
-    problem: LostSales, policy: Policy, rng: np.random.Generator, lanes: int = 4_000, periods: int = 600,
+    problem: LostSales,
+    policy: Policy,
+    rng: np.random.Generator,
+    lanes: int = 4_000,
+    periods: int = 600,
     warm_up: int = 100,
-) -> Estimate:  # fmt: skip
+) -> Estimate:
     """The average cost of a policy over `lanes` independent lanes of `periods` periods after `warm_up`.
 
     Each period is charged its expected cost given the stock it starts with, which removes the noise of the

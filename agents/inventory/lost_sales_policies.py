@@ -230,8 +230,8 @@ def best_capped_base_stock(problem: LostSales, rng: np.random.Generator | None =
     """The best capped base-stock policy: for every cap a walk downhill over the level.
 
     Caps run from just below the mean demand, under which stock runs dry, to one above the order cap. With
-    `rng` the search runs on simulations with common random numbers, which pays from L = 5 on; ask
-    `evaluate` for the exact cost of what it finds.
+    `rng` the search runs on simulations with common random numbers, which pays from L = 5 on: 5 s instead
+    of a minute at L = 6. Ask `evaluate` for the exact cost of what it finds.
     """
     cost = _cost_of(problem, rng)
     level, results = _usual_level(problem), []
@@ -250,7 +250,7 @@ def best_projected_inventory(
 ) -> Best:
     """The best projected inventory level on multiples of `grid`: whole steps, then the grid around the best.
 
-    With `rng` the search runs on simulations, as in `best_capped_base_stock`.
+    With `rng` the search runs on simulations, which pays only where the chain is too long to evaluate.
     """
     cost = _cost_of(problem, rng)
 

@@ -17,6 +17,7 @@ from workgym.agents.inventory import demand as demands
 from workgym.agents.inventory.lost_sales import (
     LostSales,
     Optimum,
+    bounds,
     evaluate,
     myopic_table,
     optimum,
@@ -35,6 +36,7 @@ from workgym.agents.inventory.lost_sales_policies import (
     leftover,
     myopic,
 )
+from workgym.agents.inventory.newsvendor import base_stock
 from workgym.services.kernel import BadInput
 
 CELLS = [(penalty, lead_time) for penalty in (4, 9) for lead_time in (1, 2, 3, 4)]
@@ -47,6 +49,19 @@ PROJECTED = [4.0665, 4.4064, 4.6198, 4.7489, 5.4562, 6.1217, 6.5836, 6.9014]
 PROJECTED_AT = [6.75, 7.0, 6.75, 6.75, 8.75, 8.75, 9.0, 9.0]
 LEVELS = [12, 16, 20, 25, 13, 19, 23, 28]
 LEVEL_COSTS = [4.163, 4.638, 4.974, 5.198, 5.547, 6.318, 6.864, 7.273]  # by simulation, 20,000 paths
+
+
+PROBLEMS = st.builds(
+    LostSales,
+    st.one_of(
+        st.builds(demands.poisson, st.floats(0.5, 6), st.just(1e-9)),
+        st.builds(demands.geometric, st.floats(0.5, 4), st.just(1e-9)),
+        st.builds(demands.uniform, st.just(0), st.integers(1, 8)),
+    ),
+    st.integers(1, 3),
+    holding=st.floats(0.5, 2),
+    penalty=st.floats(1, 40),
+)
 
 
 def beside(*columns):
@@ -133,22 +148,42 @@ def test_a_fixed_cost_brings_the_figures_of_bijvank_bhulai_and_huh():
     assert optimum(wider).average.cost == pytest.approx(11.4631, abs=1e-4)
 
 
+@settings(max_examples=40, deadline=None)
+@given(PROBLEMS)
+def test_the_optimum_lies_between_its_bounds(problem):
+    lower, upper = bounds(problem)
+    average = optimum(problem).average
+    assert lower * (1 - 1e-9) <= average.upper
+    assert average.lower <= upper * (1 + 1e-9)
+
+
+def test_bounds_close_on_a_known_cell():
+    lower, upper = bounds(zipkin(4, 4))
+    assert 3 < lower < 4.7285 < upper == pytest.approx(base_stock(demands.poisson(5), 4, 1, 4).cost)
+    with pytest.raises(BadInput, match="fixed cost"):
+        bounds(LostSales(demands.poisson(5), 2, fixed_cost=5))
+
+
+@pytest.mark.slow
+def test_heuristics_at_lead_time_6_are_as_far_off_as_elsewhere():
+    """Simulated elsewhere: myopic 5.414, myopic-2 5.045, the best capped base-stock 5.039."""
+    problem = zipkin(4, 6)
+    policies = (myopic_table(problem), myopic_table(problem, 2), CappedBaseStock(34, 5))
+    for policy, cost in zip(policies, (5.414, 5.045, 5.039), strict=True):
+        assert evaluate(problem, policy, 1e-5).cost == pytest.approx(cost, rel=1e-3)
+
+
+def test_searches_on_simulations_find_what_exact_ones_do():
+    problem = zipkin(4, 2)
+    for search, cost in ((best_base_stock, 4.6386), (best_capped_base_stock, 4.4057)):
+        found = search(problem, rng=np.random.default_rng(2))
+        assert found.cost == pytest.approx(cost, rel=0.01)
+        assert evaluate(problem, found.policy).cost == pytest.approx(cost, rel=2e-3)
+
+
 def test_the_optimum_at_lead_time_6_is_below_what_the_heuristics_reach():
     """4.8725 by separate code; 5.039 is the best capped base-stock that was found elsewhere."""
     assert optimum(zipkin(4, 6)).average.cost == pytest.approx(4.8725, rel=2e-5)
-
-
-PROBLEMS = st.builds(
-    LostSales,
-    st.one_of(
-        st.builds(demands.poisson, st.floats(0.5, 6), st.just(1e-9)),
-        st.builds(demands.geometric, st.floats(0.5, 4), st.just(1e-9)),
-        st.builds(demands.uniform, st.just(0), st.integers(1, 8)),
-    ),
-    st.integers(1, 3),
-    holding=st.floats(0.5, 2),
-    penalty=st.floats(1, 40),
-)
 
 
 @settings(max_examples=25, deadline=None)
@@ -163,9 +198,13 @@ def test_no_policy_beats_the_optimum(problem, level, cap):
 @given(PROBLEMS)
 def test_wider_caps_do_not_move_the_optimum(problem):
     wider = LostSales(
-        problem.demand, problem.lead_time, problem.holding, problem.penalty,
-        max_order=problem.order_cap + 2, max_position=problem.position_cap + 3,
-    )  # fmt: skip
+        problem.demand,
+        problem.lead_time,
+        problem.holding,
+        problem.penalty,
+        max_order=problem.order_cap + 2,
+        max_position=problem.position_cap + 3,
+    )
     assert optimum(wider).average.cost == pytest.approx(optimum(problem).average.cost, rel=2e-6)
 
 
