@@ -4,7 +4,7 @@ Stages are listed from the source down to the customer. A stage's lead time is t
 above (for the first, from a source that never runs out) to it. A period costs, at its end, each stage's
 local holding cost for its stock and for what is on its way to the next stage, and `penalty` for each piece
 of backlog at the customer stage; this is the echelon accounting, in which stock in transit is charged at
-the rate of the stage it left. Ways of charging it otherwise add a constant.
+the rate of the stage it left. Charging it otherwise adds a constant: see `Serial.in_transit`.
 
 Two conventions of time, told by `customer_counts`:
 
@@ -72,6 +72,15 @@ class Serial:
     def extra(self) -> int:
         """The periods of demand that the customer stage faces beyond its lead time."""
         return int(self.customer_counts == "L+1")
+
+    @property
+    def in_transit(self) -> float:
+        """What `holding` charges per period for stock between stages, under any policy that meets demand.
+
+        Subtract it from a cost to compare with systems that charge only what lies at a stage.
+        """
+        between = zip(self.holding[:-1], self.lead_times[1:], strict=True)
+        return self.demand.mean * sum(holding * lead_time for holding, lead_time in between)
 
     def stages(self) -> list[tuple[float, float]]:
         """(echelon holding cost, periods of demand faced) of each stage, from the customer up."""

@@ -96,7 +96,7 @@ def test_positions_after_shipping_do_not_pass_their_levels(case, warehouse, allo
 
 
 def kaynov_7(policy: EchelonBaseStock, lanes: int = 1_000) -> float:
-    """Mean total cost of 100 periods: 3 stores, Poisson(3), lost sales, L_w = 2, L_r = 1; stock at its levels."""
+    """Mean cost of 100 periods: 3 stores, Poisson(3), lost sales, L_w = 2, L_r = 1; stock at its levels."""
     rng, stores = np.random.default_rng(0), len(policy.stores)
     store = np.tile(np.array(policy.stores), (lanes, 1))
     warehouse = np.full(lanes, policy.warehouse) - store.sum(axis=1)

@@ -124,6 +124,31 @@ def test_no_other_levels_cost_less(data):
     assert expected_cost(system, EchelonBaseStock(other)) >= found.cost * (1 - 1e-6) - 1e-9
 
 
+HDPO = [  # lead time of the store, (test loss, gap in percent to the best echelon stock) at p = 4, 9, 19, 39
+    (1, ((6.94, 0.60), (8.42, 0.62), (9.65, 0.42), (10.76, 0.56))),
+    (2, ((7.65, 0.66), (9.32, 0.58), (10.73, 0.56), (11.97, 0.45))),
+    (3, ((8.26, 0.54), (10.12, 0.76), (11.65, 0.44), (13.04, 0.52))),
+    (4, ((8.82, 0.62), (10.82, 0.70), (12.51, 0.63), (14.01, 0.61))),
+]
+
+
+@pytest.mark.parametrize(("lead_time", "losses"), HDPO)
+def test_the_optimum_of_hdpos_four_stages_is_what_their_best_echelon_stock_costs(lead_time, losses):
+    """Alvo et al. (2023): normal(5, 2) cut at 0, here in tenths of a piece; their levels are trained."""
+    demand = demands.discretised_normal(50, 20)
+    for penalty, (loss, gap) in zip((4, 9, 19, 39), losses, strict=True):
+        system = Serial(demand, (0.1, 0.2, 0.5, 1), (2, 4, 3, lead_time), penalty, "L+1")
+        cost = (optimal_levels(system).cost - system.in_transit) / 10
+        trained = loss / (1 + gap / 100)
+        assert 0.998 * trained < cost < 1.0005 * trained
+
+
+def test_stock_in_transit_costs_the_same_under_any_levels():
+    """Little's law: the mean demand times the lead time is on its way."""
+    system = Serial(demands.poisson(3), (1, 2, 5), (1, 2, 3), 20)
+    assert system.in_transit == pytest.approx(3 * (1 * 2 + 2 * 3))
+
+
 def test_five_stages_take_less_than_a_tenth_of_a_second():
     system = Serial(Normal(80, 4), (10, 20, 30, 40, 50), (1,) * 5, 200)
     optimal_levels(system)
