@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workgym.agents.inventory.chains import Chain, Moves, average_cost, reachable
@@ -23,6 +23,7 @@ def walk(up: float, top: int):
     return reachable(period, 0, NOTHING)
 
 
+@settings(deadline=None)
 @given(st.floats(0.2, 0.8), st.integers(1, 8))
 def test_the_average_is_that_of_the_stationary_distribution(up, top):
     chain = walk(up, top)
@@ -34,6 +35,7 @@ def test_the_average_is_that_of_the_stationary_distribution(up, top):
     assert average.cost == pytest.approx(expected, rel=1e-8, abs=1e-8)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 4), st.integers(0, 5))
 def test_states_and_moves_are_what_the_policy_reaches(slots, order):
     """A constant order with demand equal to it, after a start with nothing under way."""

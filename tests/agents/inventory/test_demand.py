@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -20,6 +20,7 @@ FAMILIES = st.one_of(
 )
 
 
+@settings(deadline=None)
 @given(FAMILIES)
 def test_probabilities_and_tails_add_up(demand):
     assert demand.pmf.sum() == pytest.approx(1, abs=1e-12)
@@ -28,6 +29,7 @@ def test_probabilities_and_tails_add_up(demand):
     assert (np.diff(demand.cdf) >= -1e-15).all()
 
 
+@settings(deadline=None)
 @given(FAMILIES, st.floats(0, 1))
 def test_a_quantile_is_the_least_level_that_covers(demand, level):
     k = demand.quantile(level)
@@ -35,6 +37,7 @@ def test_a_quantile_is_the_least_level_that_covers(demand, level):
     assert k == 0 or demand.cdf[k - 1] < level
 
 
+@settings(deadline=None)
 @given(FAMILIES, st.integers(1, 6))
 def test_periods_together_have_the_sum_of_means_and_variances(demand, periods):
     together = demand.over(periods)
@@ -42,6 +45,7 @@ def test_periods_together_have_the_sum_of_means_and_variances(demand, periods):
     assert together.variance == pytest.approx(periods * demand.variance, rel=1e-6, abs=1e-6)
 
 
+@settings(deadline=None)
 @given(FAMILIES, st.integers(1, 4))
 def test_a_closed_form_sum_is_the_convolution(demand, periods):
     plain = demands.Demand(demand.pmf)
@@ -69,6 +73,7 @@ def test_a_normal_is_rounded_and_its_negatives_are_zero():
     assert demand.pmf[4] == pytest.approx(stats.norm.cdf(4.5, 2, 3) - stats.norm.cdf(3.5, 2, 3))
 
 
+@settings(deadline=None)
 @given(FAMILIES, st.integers(-20, 60), st.floats(0.1, 9), st.floats(0.1, 40))
 def test_the_expected_cost_is_the_sum_over_demands(demand, level, holding, penalty):
     d = np.arange(len(demand.pmf))

@@ -41,6 +41,7 @@ def test_the_closed_form_is_the_worked_figure():
     assert critical_fractile(1, 4) == 0.8
 
 
+@settings(deadline=None)
 @given(st.floats(0.5, 30), st.floats(0.3, 5), st.floats(0.5, 60), st.integers(0, 4))
 def test_no_other_base_stock_level_costs_less(mean, holding, penalty, lead_time):
     demand = demands.poisson(mean)

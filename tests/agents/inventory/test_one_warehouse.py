@@ -6,7 +6,7 @@ from itertools import product
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -24,6 +24,7 @@ CASES = st.tuples(st.integers(1, 4), STORES).flatmap(
 
 
 @RULES
+@settings(deadline=None)
 @given(case=CASES)
 def test_all_that_can_be_shipped_is_and_nobody_gets_more_than_asked(allocate, case):
     asked, on_hand = case
@@ -35,6 +36,7 @@ def test_all_that_can_be_shipped_is_and_nobody_gets_more_than_asked(allocate, ca
 
 
 @RULES
+@settings(deadline=None)
 @given(case=CASES)
 def test_lanes_do_not_see_each_other(allocate, case):
     asked, on_hand = case
@@ -43,6 +45,7 @@ def test_lanes_do_not_see_each_other(allocate, case):
         np.testing.assert_array_equal(together[lane], allocate(asked[lane], on_hand[lane]))
 
 
+@settings(deadline=None)
 @given(CASES)
 def test_a_proportional_share_is_within_a_piece_of_exact(case):
     asked, on_hand = case
@@ -52,6 +55,7 @@ def test_a_proportional_share_is_within_a_piece_of_exact(case):
     assert (np.abs(shipped - exact) < 1).all()
 
 
+@settings(deadline=None)
 @given(CASES)
 def test_shortages_are_level_among_those_who_got_something(case):
     asked, on_hand = case
@@ -62,6 +66,7 @@ def test_shortages_are_level_among_those_who_got_something(case):
         assert served.size == 0 or served.min() >= short[lane].max() - 1
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 6), min_size=1, max_size=3), st.integers(0, 18))
 def test_no_allocation_leaves_a_smaller_largest_shortage(asked, on_hand):
     asked = np.array(asked)
@@ -86,6 +91,7 @@ def test_echelon_base_stock_counts_the_whole_system():
     assert requests(np.array([10, 10, 10]), positions).tolist() == [[6, 0, 0], [0, 1, 1]]
 
 
+@settings(deadline=None)
 @given(CASES, st.integers(0, 90), st.sampled_from(["proportional", "minimum-shortage"]))
 def test_positions_after_shipping_do_not_pass_their_levels(case, warehouse, allocation):
     positions, on_hand = case

@@ -143,10 +143,16 @@ def test_the_optimum_of_hdpos_four_stages_is_what_their_best_echelon_stock_costs
         assert 0.998 * trained < cost < 1.0005 * trained
 
 
-def test_stock_in_transit_costs_the_same_under_any_levels():
-    """Little's law: the mean demand times the lead time is on its way."""
-    system = Serial(demands.poisson(3), (1, 2, 5), (1, 2, 3), 20)
-    assert system.in_transit == pytest.approx(3 * (1 * 2 + 2 * 3))
+@pytest.mark.parametrize("levels", [(24, 16, 11), (30, 13, 12)])
+def test_stock_in_transit_costs_the_same_under_any_levels(levels):
+    """Charge nothing but the way from stage 1 to 2, by the difference of two systems that agree elsewhere."""
+    near = Serial(demands.poisson(3), (1, 2, 5), (1, 2, 3), 20)
+    policy = EchelonBaseStock(levels)
+    later = Serial(demands.poisson(3), (1 + 1e-3, 2 + 1e-3, 5 + 1e-3), (1, 2, 3), 20)
+    on_hand = (expected_cost(later, policy) - expected_cost(near, policy)) / 1e-3 - 3 * (2 + 3)
+    assert near.in_transit == pytest.approx(3 * (1 * 2 + 2 * 3))
+    assert later.in_transit - near.in_transit == pytest.approx(1e-3 * 3 * (2 + 3))
+    assert on_hand > 0  # what is left of the extra charge lies at the stages
 
 
 def test_five_stages_take_less_than_a_tenth_of_a_second():
