@@ -12,21 +12,28 @@ import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from threading import RLock
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
 from sqlalchemy import (
     URL,
+    BigInteger,
     Column,
     ColumnElement,
     Connection,
     Dialect,
     Engine,
+    Integer,
     MetaData,
     StaticPool,
+    Table,
     bindparam,
     create_engine,
     event,
+    insert,
     make_url,
 )
 from sqlalchemy.exc import DBAPIError, NoSuchModuleError
@@ -38,6 +45,9 @@ from sqlalchemy.types import NULLTYPE
 from workgym.services.kernel import BadInput, Conflict, InfrastructureFault
 
 Row = tuple[Any, ...]
+
+SERIAL = BigInteger().with_variant(Integer, "sqlite")  # SQLite numbers rows in INTEGER columns only
+CLUSTERED: dict[str, Any] = {"sqlite_with_rowid": False}  # rows lie in the order of their key
 
 _WRITES = "workgym_writes"
 _PATIENCE_S = 30.0
@@ -88,6 +98,19 @@ class Statement:
         if names != self.names:
             raise TypeError(f"expected parameters {self.names}, found {names}; name them in this order")
         return sql
+
+
+def insert_into(table: Table, *names: str) -> Statement:
+    """One row; columns that are not named are left to the database."""
+    ordered = [column.name for column in table.columns if column.name in names]
+    assert tuple(ordered) == names, f"name the columns of {table.name} in their order: {ordered}"
+    return Statement(insert(table).values({name: bindparam(name) for name in names}).inline(), *names)
+
+
+def table_of(rows: Sequence[Row], width: int) -> NDArray[np.int64]:
+    """Rows of numbers as an array."""
+    flat = np.fromiter(chain.from_iterable(rows), dtype=np.int64, count=len(rows) * width)
+    return flat.reshape(len(rows), width)
 
 
 class Among(ColumnElement[bool]):

@@ -9,9 +9,9 @@ from numba import njit
 
 from workgym.services.orders import desk, rules, scenario
 from workgym.services.orders import statements as sql
-from workgym.services.orders.floor import Bools, Floor, Ints, Journal, table
+from workgym.services.orders.floor import Bools, Floor, Ints, Journal
 from workgym.services.orders.scenario import Setup
-from workgym.services.storage import Row, Transaction
+from workgym.services.storage import Row, Transaction, table_of
 
 _LEVEL = {name: level for level, name in enumerate(rules.SERVICES)}
 
@@ -28,7 +28,7 @@ def ship_wave(tx: Transaction, setup: Setup, floor: Floor, journal: Journal) -> 
         (orders, 4) what the carriers do to the promise of each order that left: columns `SURPRISE_*`.
     """
     parcels = [(*row[:_SERVICE], _LEVEL[row[_SERVICE]]) for row in tx.rows(sql.WAVE, floor.worlds)]
-    surprises: Ints = _surprises(setup, floor.ids, floor.key, table(parcels, 8))
+    surprises: Ints = _surprises(setup, floor.ids, floor.key, table_of(parcels, 8))
     if len(surprises):
         days = floor.day_of(surprises[:, SURPRISE_WORLD])
         tx.run(sql.SHIP_ORDERS, floor.worlds)
@@ -108,7 +108,7 @@ def close_day(tx: Transaction, setup: Setup, floor: Floor, journal: Journal) -> 
 
 def _lose_promises(tx: Transaction, setup: Setup, floor: Floor, journal: Journal) -> None:
     """Count the promises of orders that nobody looked at today and that cannot be kept tomorrow."""
-    promises = table(tx.rows(sql.NEGLECTED, floor.worlds), 3)
+    promises = table_of(tx.rows(sql.NEGLECTED, floor.worlds), 3)
     if len(promises):
         today = floor.day_of(promises[:, 0])
         lost = _keepable(setup, promises, today) - _keepable(setup, promises, today + 1)

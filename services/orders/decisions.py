@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from workgym.services.kernel import BadInput, Conflict, NotFound
 from workgym.services.orders import desk, rules, scenario
 from workgym.services.orders import statements as sql
-from workgym.services.orders.floor import Bools, Floor, Ints, Journal, table, take
+from workgym.services.orders.floor import Bools, Floor, Ints, Journal, take
 from workgym.services.orders.records import Outcome
 from workgym.services.orders.scenario import Setup
-from workgym.services.storage import Transaction
+from workgym.services.storage import Transaction, table_of
 
 SPLIT = desk.split_code(len(scenario.CENTRES))
 HOLD, CANCEL = SPLIT + 1, SPLIT + 2
@@ -86,7 +86,7 @@ def named_hand(tx: Transaction, floor: Floor, number: int) -> Hands:
 
 def _hands(tx: Transaction, floor: Floor, rows: list[Any]) -> Hands:
     n, centres = len(floor), len(scenario.CENTRES)
-    picks = table(tx.rows(sql.PICKS, floor.worlds), 1).astype(np.int32).reshape(n, centres)
+    picks = table_of(tx.rows(sql.PICKS, floor.worlds), 1).astype(np.int32).reshape(n, centres)
     lines = np.full((4, n, rules.MAX_LINES), -1, dtype=np.int32)
     counts = np.zeros((3, n), dtype=np.int64)
     hands = Hands(
@@ -101,7 +101,7 @@ def _hands(tx: Transaction, floor: Floor, rows: list[Any]) -> Hands:
         line_weight=lines[2],
         facts=np.zeros((n, 6), dtype=np.int32),
     )
-    _fill(table(rows, _WIDTH), floor.ids, floor.day, hands)
+    _fill(table_of(rows, _WIDTH), floor.ids, floor.day, hands)
     return hands
 
 

@@ -4,27 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from itertools import chain
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from workgym.services.audit import LOG
 from workgym.services.kernel import NotFound
 from workgym.services.orders import rules
 from workgym.services.orders import statements as sql
-from workgym.services.storage import Row, Statement, Transaction
+from workgym.services.storage import Statement, Transaction, table_of
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
 NO_ORDER_NUMBER = -1  # of a posting that belongs to no single order
-
-
-def table(rows: Sequence[Row], width: int) -> Ints:
-    """Rows of numbers as an array."""
-    flat = np.fromiter(chain.from_iterable(rows), dtype=np.int64, count=len(rows) * width)
-    return flat.reshape(len(rows), width)
 
 
 class Floor:
@@ -92,7 +86,7 @@ def _found(tx: Transaction, statement: Statement, ids: Sequence[int], param: obj
     if len(rows) != len(ids):
         missing = sorted(set(ids) - {row[0] for row in rows})
         raise NotFound(f"no world with id {', '.join(map(str, missing))}; open one, or list them")
-    return Floor(table(rows, sql.WORLD_WIDTH), worlds)
+    return Floor(table_of(rows, sql.WORLD_WIDTH), worlds)
 
 
 class Journal:
@@ -142,5 +136,5 @@ class Journal:
         tx.many(sql.POST, entries)
         for rows in self._broken:
             tx.many(sql.BREAK_PROMISES, rows.tolist())
-        tx.many(sql.LOG, self._log)
+        tx.many(LOG, self._log)
         self._postings, self._broken, self._log = [], [], []

@@ -9,12 +9,12 @@ import numpy as np
 from workgym.services.kernel import BadInput
 from workgym.services.orders import rules, scenario, season, worlds
 from workgym.services.orders import statements as sql
-from workgym.services.orders.floor import NO_ORDER_NUMBER, Ints, Journal, see, table
+from workgym.services.orders.floor import NO_ORDER_NUMBER, Ints, Journal, see
 from workgym.services.orders.rewriting import rewritten
 from workgym.services.orders.scenario import Setup
 from workgym.services.orders.state import COLUMNS, State
 from workgym.services.orders.worlds import Templates
-from workgym.services.storage import Transaction
+from workgym.services.storage import Transaction, table_of
 
 _STATUS = {name: code for code, name in enumerate(rules.STATUSES)}
 _LEVEL = {name: level for level, name in enumerate(rules.SERVICES)}
@@ -43,8 +43,8 @@ def of_world(tx: Transaction, world: int) -> State:
         ended=bool(row[sql.WORLD_ENDED]),
         broken=int(row[sql.WORLD_BROKEN]),
         orders=_orders(tx, world),
-        free=table(tx.rows(sql.SEE_FREE, world), 1).reshape(shape),
-        picks=table(tx.rows(sql.PICKS, floor.worlds), 1).ravel(),
+        free=table_of(tx.rows(sql.SEE_FREE, world), 1).reshape(shape),
+        picks=table_of(tx.rows(sql.PICKS, floor.worlds), 1).ravel(),
         ledger=ledger,
     )
 
@@ -63,7 +63,7 @@ def _orders(tx: Transaction, world: int) -> Ints:
         (b, region, first, placed, promise, _STATUS[s], 0, seen)
         for b, region, first, placed, promise, s, seen, _ in rows
     ]
-    orders[:] = table(plain, len(COLUMNS))
+    orders[:] = table_of(plain, len(COLUMNS))
     place = {row[-1]: position for position, row in enumerate(rows)}
     parcels = orders[:, _AT[scenario.PARCELS]]
     for number, centre, service in tx.rows(sql.SEE_SHIPMENTS, world):

@@ -13,9 +13,9 @@ from numba import njit
 
 from workgym.services.orders import days, rules, scenario
 from workgym.services.orders import statements as sql
-from workgym.services.orders.floor import Floor, Ints, Journal, table
+from workgym.services.orders.floor import Floor, Ints, Journal
 from workgym.services.orders.scenario import Setup
-from workgym.services.storage import Transaction
+from workgym.services.storage import Transaction, table_of
 
 CUSTOMERS_PER_REGION = 8
 ANNOUNCED_AHEAD = scenario.CYCLE_DAYS  # days: suppliers confirm one replenishment cycle at a time
@@ -66,7 +66,7 @@ def _receive(tx: Transaction, setup: Setup, floor: Floor, journal: Journal) -> N
     rows = tx.rows(sql.ON_THE_WAY, floor.worlds)
     if rows:
         here = _arrived(
-            setup, floor.ids, floor.key, floor.rows[:, sql.WORLD_FAMILY], floor.day, table(rows, 6)
+            setup, floor.ids, floor.key, floor.rows[:, sql.WORLD_FAMILY], floor.day, table_of(rows, 6)
         )
         days.receive(tx, floor, [row for row, came in zip(rows, here, strict=True) if came], journal)
 

@@ -31,7 +31,6 @@ from workgym.services.orders.tables import (
     audit,
     centres,
     customers,
-    idempotency,
     inbound,
     ledger,
     metadata,
@@ -42,14 +41,7 @@ from workgym.services.orders.tables import (
     stock,
     worlds,
 )
-from workgym.services.storage import Among, Statement
-
-
-def _insert(table: Table, *names: str) -> Statement:
-    """One row; columns that are not named are left to the database."""
-    ordered = [column.name for column in table.columns if column.name in names]
-    assert tuple(ordered) == names, f"name the columns of {table.name} in their order: {ordered}"
-    return Statement(insert(table).values({name: bindparam(name) for name in names}).inline(), *names)
+from workgym.services.storage import Among, Statement, insert_into
 
 
 def _here(table: Table) -> Any:
@@ -270,9 +262,8 @@ BREAK_PROMISES = Statement(
     "more",
     "world",
 )
-SHIP = _insert(shipments, "world_id", "number", "centre", "service", "freight_cents", "due_on")
-POST = _insert(ledger, "world_id", "day", "number", "account", "cents")
-LOG = _insert(audit, "world_id", "day", "actor", "verb", "subject", "payload")
+SHIP = insert_into(shipments, "world_id", "number", "centre", "service", "freight_cents", "due_on")
+POST = insert_into(ledger, "world_id", "day", "number", "account", "cents")
 
 # What a day brings.
 
@@ -310,8 +301,8 @@ SET_STOCK = Statement(
     "what",
     "at",
 )
-ADD_ORDER = _insert(orders, *(column.name for column in orders.columns))
-PLACE_LINE = _insert(order_lines, "world_id", "number", "line", "sku", "qty", "weight_g")
+ADD_ORDER = insert_into(orders, *(column.name for column in orders.columns))
+PLACE_LINE = insert_into(order_lines, "world_id", "number", "line", "sku", "qty", "weight_g")
 COUNT_PLACED = Statement(
     update(worlds)
     .values(placed=worlds.c.placed + bindparam("more"))
@@ -319,7 +310,7 @@ COUNT_PLACED = Statement(
     "more",
     "world",
 )
-ANNOUNCE = _insert(inbound, "world_id", "centre", "sku", "units", "eta")
+ANNOUNCE = insert_into(inbound, "world_id", "centre", "sku", "units", "eta")
 ON_THE_WAY = Statement(
     select(inbound.c.world_id, inbound.c.id, inbound.c.centre, inbound.c.sku, inbound.c.units, inbound.c.eta)
     .select_from(worlds.join(inbound, inbound.c.world_id == worlds.c.id))
@@ -436,7 +427,7 @@ NEXT_DAY = Statement(
 
 # Worlds as a whole.
 
-ADD_WORLD = _insert(
+ADD_WORLD = insert_into(
     worlds, "id", "name", "season", "template", "key", "family", "day", "days", "ended", "placed", "broken"
 )
 NEW_WORLD = Statement(
@@ -446,14 +437,14 @@ NEW_WORLD = Statement(
     *(column.name for column in worlds.columns if column.name != "id"),
 )
 FIND_WORLD = Statement(select(worlds.c.id).where(worlds.c.name == bindparam("called")), "called")
-ADD_CENTRE = _insert(centres, "world_id", "centre", "name", "capacity", "picks_left")
-ADD_SKU = _insert(skus, "world_id", "sku", "code", "name", "price_cents", "cost_cents", "weight_g")
-ADD_CUSTOMER = _insert(customers, "world_id", "customer", "name", "region")
-ADD_STOCK = _insert(stock, "world_id", "sku", "centre", "on_hand", "reserved")
-ADD_SHIPMENT = _insert(
+ADD_CENTRE = insert_into(centres, "world_id", "centre", "name", "capacity", "picks_left")
+ADD_SKU = insert_into(skus, "world_id", "sku", "code", "name", "price_cents", "cost_cents", "weight_g")
+ADD_CUSTOMER = insert_into(customers, "world_id", "customer", "name", "region")
+ADD_STOCK = insert_into(stock, "world_id", "sku", "centre", "on_hand", "reserved")
+ADD_SHIPMENT = insert_into(
     shipments, "world_id", "number", "centre", "service", "freight_cents", "shipped_on", "due_on"
 )
-ADD_LINE = _insert(order_lines, "world_id", "number", "line", "sku", "qty", "weight_g", "centre")
+ADD_LINE = insert_into(order_lines, "world_id", "number", "line", "sku", "qty", "weight_g", "centre")
 
 
 def _copied(table: Table) -> Statement:
@@ -504,11 +495,3 @@ SEE_BOOKS = Statement(
     .group_by(ledger.c.account),
     "world",
 )
-SEE_ANSWER = Statement(
-    select(idempotency.c.request, idempotency.c.response).where(
-        _here(idempotency), idempotency.c.key == bindparam("once")
-    ),
-    "world",
-    "once",
-)
-KEEP_ANSWER = _insert(idempotency, "world_id", "key", "request", "response")

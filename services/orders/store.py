@@ -24,16 +24,16 @@ from typing import TypeVar
 
 import numpy as np
 
-from workgym.services.kernel import BadInput, Refused
+from workgym.services.audit import Entry, entries
+from workgym.services.kernel import BadInput
+from workgym.services.once import Request, carry_out
 from workgym.services.orders import days, live_state, rules, scenario, season, verbs, views, worlds
 from workgym.services.orders.decisions import HOLD, SPLIT, decide_queues
 from workgym.services.orders.floor import Floor, Journal, take
-from workgym.services.orders.once import Request, answer_before, keep_answer, keep_refusal, read_answer
 from workgym.services.orders.records import (
     Centre,
     Customer,
     Delivery,
-    Entry,
     Line,
     Order,
     Outcome,
@@ -425,7 +425,7 @@ class Store:
     def audit(self, world: int, *, subject: str | None = None, limit: int = 100) -> list[Entry]:
         """The latest lines of the audit log, newest first; subjects are `order/7`, `delivery/3`, `day/2`."""
         with self._reading(world) as tx:
-            return views.entries(tx, world, subject, limit)
+            return entries(tx, world, subject, limit)
 
     # How a verb runs
 
@@ -451,24 +451,14 @@ class Store:
             kind: type of the answer.
             request: who asks for what.
         """
-        refusal: Refused | None = None
-        with self.database.write() as tx:
-            floor, journal = take(tx, [request.world]), Journal(request.actor)
-            before = answer_before(tx, request)
-            if before is not None:
-                return read_answer(before, kind)
-            try:
-                subject = act(tx, floor, journal)
-            except Refused as error:
-                refusal = error
-                keep_refusal(tx, request, error)
-            else:
-                journal.write(tx)
-                answer = tell(tx, subject)
-                keep_answer(tx, request, answer, kind)
-        if refusal is not None:
-            raise refusal
-        return answer
+
+        def done(tx: Transaction, floor: Floor) -> T:
+            journal = Journal(request.actor)
+            subject = act(tx, floor, journal)
+            journal.write(tx)
+            return tell(tx, subject)
+
+        return carry_out(self.database, request, kind, lambda tx: take(tx, [request.world]), done)
 
     def _own(self, tx: Transaction, world: int) -> World:
         """The world, if its season is the one that this store simulates."""

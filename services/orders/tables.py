@@ -8,14 +8,10 @@ A foreign key is checked when its statement ends, so rows go in parents first an
 
 from __future__ import annotations
 
-from typing import Any
-
 from sqlalchemy import (
-    DDL,
     BigInteger,
     CheckConstraint,
     Column,
-    DateTime,
     ForeignKey,
     ForeignKeyConstraint,
     Index,
@@ -25,23 +21,20 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
-    event,
-    func,
 )
-from sqlalchemy.sql.ddl import ExecutableDDLElement
 
+from workgym.services.audit import audit_table
+from workgym.services.once import idempotency_table
 from workgym.services.orders.rules import ACCOUNTS, MAX_LINES, SERVICES, STATUSES
 from workgym.services.orders.scenario import REGIONS
+from workgym.services.storage import CLUSTERED, SERIAL
 
 metadata = MetaData()
 
-_SERIAL = BigInteger().with_variant(Integer, "sqlite")  # SQLite numbers rows in INTEGER columns only
-_CLUSTERED: dict[str, Any] = {"sqlite_with_rowid": False}  # rows lie in the order of their key
 
-
-def _world(primary_key: bool = False, ondelete: str | None = None) -> Column[int]:
-    key = ForeignKey("worlds.id", ondelete=ondelete)
-    return Column("world_id", _SERIAL, key, primary_key=primary_key, autoincrement=False, nullable=False)
+def _world(primary_key: bool = False) -> Column[int]:
+    key = ForeignKey("worlds.id")
+    return Column("world_id", SERIAL, key, primary_key=primary_key, autoincrement=False, nullable=False)
 
 
 def _one_of(column: str, names: tuple[str, ...]) -> CheckConstraint:
@@ -57,7 +50,7 @@ def _belongs_to(table: str, column: str) -> ForeignKeyConstraint:
 worlds = Table(
     "worlds",
     metadata,
-    Column("id", _SERIAL, primary_key=True),
+    Column("id", SERIAL, primary_key=True),
     Column("name", Text, nullable=False, unique=True),
     Column("season", Text, nullable=False),  # digest of the season's constants
     Column("template", SmallInteger, nullable=False),  # 1: others are copied from it; nobody works in it
@@ -82,7 +75,7 @@ centres = Table(
     Column("capacity", Integer, nullable=False),  # lines on a normal day
     Column("picks_left", Integer, nullable=False),  # lines today
     CheckConstraint("capacity >= 0 AND picks_left >= 0", name="picks_are_counted"),
-    **_CLUSTERED,
+    **CLUSTERED,
 )
 
 skus = Table(
@@ -97,7 +90,7 @@ skus = Table(
     Column("weight_g", Integer),
     UniqueConstraint("world_id", "code"),
     CheckConstraint("price_cents >= 0 AND cost_cents >= 0 AND weight_g >= 0", name="goods_are_measured"),
-    **_CLUSTERED,
+    **CLUSTERED,
 )
 
 customers = Table(
@@ -108,7 +101,7 @@ customers = Table(
     Column("name", Text, nullable=False),
     Column("region", SmallInteger, nullable=False),
     CheckConstraint(f"region BETWEEN 0 AND {len(REGIONS) - 1}", name="known_region"),
-    **_CLUSTERED,
+    **CLUSTERED,
 )
 
 stock = Table(
@@ -122,7 +115,7 @@ stock = Table(
     _belongs_to("skus", "sku"),
     _belongs_to("centres", "centre"),
     CheckConstraint("0 <= reserved AND reserved <= on_hand", name="stock_is_there"),
-    **_CLUSTERED,
+    **CLUSTERED,
 )
 
 orders = Table(
@@ -153,13 +146,13 @@ orders = Table(
     CheckConstraint("placed_on >= 0 AND promise_on >= placed_on AND reviewed_on >= -1", name="days_in_order"),
     # The desk's queue, the day's wave and the lists of the pages.
     Index("orders_by_status", "world_id", "status", "reviewed_on", "number", "picks"),
-    **_CLUSTERED,
+    **CLUSTERED,
 )
 
 order_lines = Table(
     "order_lines",
     metadata,
-    Column("world_id", _SERIAL, primary_key=True, autoincrement=False),
+    Column("world_id", SERIAL, primary_key=True, autoincrement=False),
     Column("number", Integer, primary_key=True, autoincrement=False),
     Column("line", SmallInteger, primary_key=True, autoincrement=False),
     Column("sku", Integer, nullable=False),
@@ -170,13 +163,13 @@ order_lines = Table(
     _belongs_to("skus", "sku"),
     _belongs_to("centres", "centre"),
     CheckConstraint("qty > 0 AND weight_g >= 0", name="something_is_ordered"),
-    **_CLUSTERED,
+    **CLUSTERED,
 )
 
 shipments = Table(
     "shipments",
     metadata,
-    Column("world_id", _SERIAL, primary_key=True, autoincrement=False),
+    Column("world_id", SERIAL, primary_key=True, autoincrement=False),
     Column("number", Integer, primary_key=True, autoincrement=False),
     Column("centre", SmallInteger, primary_key=True, autoincrement=False),
     Column("service", Text, nullable=False),
@@ -187,13 +180,13 @@ shipments = Table(
     _belongs_to("centres", "centre"),
     _one_of("service", SERVICES),
     CheckConstraint("freight_cents >= 0", name="freight_costs"),
-    **_CLUSTERED,
+    **CLUSTERED,
 )
 
 inbound = Table(
     "inbound",
     metadata,
-    Column("id", _SERIAL, primary_key=True),
+    Column("id", SERIAL, primary_key=True),
     _world(),
     Column("centre", SmallInteger, nullable=False),
     Column("sku", Integer, nullable=False),
@@ -209,7 +202,7 @@ inbound = Table(
 ledger = Table(
     "ledger",
     metadata,
-    Column("id", _SERIAL, primary_key=True),
+    Column("id", SERIAL, primary_key=True),
     _world(),
     Column("day", Integer, nullable=False),
     Column("number", Integer),  # NULL: carried forward, of no single order
@@ -220,54 +213,5 @@ ledger = Table(
     Index("ledger_by_order", "world_id", "number"),
 )
 
-audit = Table(
-    "audit",
-    metadata,
-    Column("id", _SERIAL, primary_key=True),
-    # The only cascade: while a world exists nobody may shorten its log, and it goes with the world.
-    _world(ondelete="CASCADE"),
-    Column("day", Integer, nullable=False),
-    Column("actor", Text, nullable=False),
-    Column("verb", Text, nullable=False),
-    Column("subject", Text, nullable=False),
-    Column("payload", Text, nullable=False),  # JSON
-    Column("recorded_at", DateTime, nullable=False, server_default=func.current_timestamp()),
-    Index("audit_by_world", "world_id"),
-)
-
-idempotency = Table(
-    "idempotency",
-    metadata,
-    _world(primary_key=True),
-    Column("key", Text, primary_key=True),
-    Column("request", Text, nullable=False),  # hash
-    Column("response", Text, nullable=False),  # JSON
-    **_CLUSTERED,
-)
-
-_APPEND_ONLY = {
-    "sqlite": (
-        """CREATE TRIGGER audit_is_never_changed BEFORE UPDATE ON audit
-           BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END""",
-        """CREATE TRIGGER audit_is_never_shortened BEFORE DELETE ON audit
-           WHEN EXISTS (SELECT 1 FROM worlds WHERE id = OLD.world_id)
-           BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END""",
-    ),
-    "postgresql": (
-        """CREATE OR REPLACE FUNCTION keep_audit() RETURNS trigger LANGUAGE plpgsql AS $$
-           BEGIN
-             IF TG_OP = 'DELETE' THEN
-               IF NOT EXISTS (SELECT 1 FROM worlds WHERE id = OLD.world_id) THEN RETURN OLD; END IF;
-             END IF;
-             RAISE EXCEPTION 'the audit log is append-only';
-           END $$""",
-        """CREATE TRIGGER audit_is_never_changed BEFORE UPDATE OR DELETE ON audit
-           FOR EACH ROW EXECUTE FUNCTION keep_audit()""",
-        """CREATE TRIGGER audit_is_never_emptied BEFORE TRUNCATE ON audit
-           FOR EACH STATEMENT EXECUTE FUNCTION keep_audit()""",
-    ),
-}
-for _dialect, _texts in _APPEND_ONLY.items():
-    for _text in _texts:
-        _trigger: ExecutableDDLElement = DDL(_text)  # type: ignore[no-untyped-call]  # SQLAlchemy's own
-        event.listen(audit, "after_create", _trigger.execute_if(dialect=_dialect))
+audit = audit_table(metadata)
+idempotency = idempotency_table(metadata)

@@ -14,7 +14,6 @@ from workgym.services.orders.records import (
     Centre,
     Customer,
     Delivery,
-    Entry,
     Line,
     Order,
     Parcel,
@@ -23,7 +22,6 @@ from workgym.services.orders.records import (
     World,
 )
 from workgym.services.orders.tables import (
-    audit,
     centres,
     customers,
     inbound,
@@ -301,14 +299,3 @@ def books(tx: Transaction, world: int) -> dict[str, int]:
     query = select(ledger.c.account, total).where(ledger.c.world_id == world).group_by(ledger.c.account)
     found = {row.account: row.total for row in tx.connection.execute(query)}
     return {account: found.get(account, 0) for account in rules.ACCOUNTS}
-
-
-def entries(tx: Transaction, world: int, subject: str | None, limit: int) -> list[Entry]:
-    """The latest lines of the audit log, newest first."""
-    query = select(audit).where(audit.c.world_id == world).order_by(audit.c.id.desc()).limit(limit)
-    if subject is not None:
-        query = query.where(audit.c.subject == subject)
-    return [
-        Entry(row.id, row.day, row.actor, row.verb, row.subject, row.payload)
-        for row in tx.connection.execute(query)
-    ]
