@@ -128,7 +128,7 @@ def _estimate(model: type, series: Doubles) -> tuple[float, ...]:
         past[i] = past[i - 1]
     if len(known) < FEWEST or past.std() < 1e-9:
         return (*FALLBACK, float(past[0]), 0.0, float(past.std()))
-    fit = model(past, trend="add", damped_trend=True, initialization_method="estimated").fit()
+    fit = model(past, trend="add", damped_trend=True, initialization_method="estimated").fit(use_brute=False)
     found = fit.params
     names = ("smoothing_level", "smoothing_trend", "damping_trend", "initial_level", "initial_trend")
     values = [float(found[name]) for name in names]

@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from workgym.agents.forecast.mq import MqNet
 
 WEIGHTS = "forecaster.safetensors"
-PAST = 3  # features of a seen period: demand over its mean, that mean, whether it is known
+WINDOWS = (4, 13, 52)  # periods of the means beside the scale's: a month, a quarter, a year of weeks
+PAST = 3 + len(WINDOWS)  # features of a seen period: demand, scale, whether it is known, the other means
 FLOOR = 0.01  # least scale of a series, as a share of the panel's mean demand
 CHUNK = 512  # series forecast at once; bounds memory, changes nothing
 
@@ -150,7 +151,8 @@ def inputs(panel: Panel, end: int, horizon: int, norms: Norms, window: int, seas
     known = np.isfinite(demand)
     scale = rolling_mean(demand, window) + FLOOR * norms.unit
     ratio = np.log1p(np.where(known, demand, 0) / scale)
-    past = np.stack([ratio, np.log(scale / norms.unit), known], axis=2).astype(np.float32)
+    means = [np.log1p(rolling_mean(demand, wide) / scale) for wide in WINDOWS]
+    past = np.stack([ratio, np.log(scale / norms.unit), known, *means], axis=2).astype(np.float32)
     covariates = (panel.known[:, : end + horizon] - norms.known[0]) / norms.known[1]
     if season:
         covariates = np.concatenate([covariates, _a_season_ago(past, season, horizon)], axis=2)
