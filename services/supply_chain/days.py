@@ -140,12 +140,12 @@ def close(
     shape = (len(floor), *setup.most.shape)
     shipped, sold = np.zeros(shape, dtype=np.int64), np.zeros(booked.profit.shape, dtype=np.int64)
     sends: Ints = _play(setup, chosen, lanes, fresh, shipped, sold, booked)
+    _log(floor, chosen, shipped, sold, booked, journal)
     _hand_out(setup, chosen, floor.day, yard.lines, shipped)
     _hand_out(setup, chosen, floor.day, fresh, shipped)
     _write_lines(tx, floor, chosen, yard.lines)
     write_orders(tx, floor, fresh)
     journal.post_all(floor, booked.accounts)
-    _log(floor, chosen, shipped, sold, booked, journal)
     today = floor.day.copy()
     numbers = _numbered(floor, sends)
     if not setup.receives_first:
