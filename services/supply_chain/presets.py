@@ -62,7 +62,8 @@ def serial(
     """Stages in a row, upstream first, echelon accounting of goods on the way.
 
     Lead times are those of Clark and Scarf's continuous count, as Snyder and Shen (2019) give them: the
-    customers' stage covers `lead_times[-1]` periods of demand, so the link to it takes one period less.
+    customers' stage covers `lead_times[-1]` periods of demand, so the link to it takes one period less. The
+    holding cost of that period is due when goods leave for the customers' stage.
     """
     if len(holding) != len(lead_times) or not holding or lead_times[-1] < 1:
         raise BadInput(
@@ -98,6 +99,7 @@ def serial(
             keeps_orders=i > 0,
             most=usual * 8,
             transit=0 if i == 0 else money(holding[i - 1]),
+            cost=money(holding[i - 1]) if 0 < i == n - 1 else 0,
             opening=usual,
         )
         for i in range(n)
@@ -155,9 +157,12 @@ def one_warehouse(
 
 
 def beer_game(periods: int = 36) -> Network:
-    """Four stages; orders and goods both travel two weeks.
+    """Four stages; goods travel two weeks, orders one week but for the factory's, which is its own brewer.
 
-    Source: Sterman (1989), "Modeling managerial behavior", Management Science 35(3).
+    On the board players order at the end of a week; here the same order opens the next one.
+
+    Source: Sterman (1989), "Modeling managerial behavior", Management Science 35(3); the bookkeeping of
+    Edali and Yasarcan (2014), "A mathematical model of the beer game", JASSS 17(4).
     """
     names = ("factory", "distributor", "wholesaler", "retailer")
     customers = Distribution("constant", (4,), moves=True)  # 8 from the fifth week: 16 steps are one octave
@@ -172,7 +177,7 @@ def beer_game(periods: int = 36) -> Network:
             SUPPLIER if n == 0 else names[n - 1],
             name,
             2,
-            order_delay=1 if n == 0 else 2,
+            order_delay=1 if n > 0 else 0,
             keeps_orders=n > 0,
             unshipped=10 if n > 0 else 0,
             most=60,
@@ -211,10 +216,20 @@ def or_gym(lost: bool = False, periods: int = 30) -> Network:
         Node("stage 2", holding=100, opening=100),
         Node("stage 3", holding=50, opening=200),
     )
-    links = (
-        Link("stage 2", "stage 1", 3, most=100, unshipped=75),
-        Link("stage 3", "stage 2", 5, most=90, unshipped=50),
-        Link(SUPPLIER, "stage 3", 10, most=80, cost=500, unshipped=25),
+    links = tuple(
+        Link(
+            source,
+            f"stage {n + 1}",
+            days,
+            most=capacity,
+            capacity=capacity,  # of what leaves, orders that had to wait included
+            cost=500 if source == SUPPLIER else 0,
+            unshipped=penalty,
+            keeps_orders=not lost,
+        )
+        for n, (source, days, capacity, penalty) in enumerate(
+            [("stage 2", 3, 100, 75), ("stage 3", 5, 90, 50), (SUPPLIER, 10, 80, 25)]
+        )
     )
     return Network(
         "or-gym",

@@ -84,7 +84,7 @@ class Link:
         order_cost: of an order that is not 0.
         transit: holding cost of a unit on the way at the end of a period.
         unshipped: penalty of a unit that was wanted and not shipped, each period.
-        opening: units in each period of the lead time at the beginning.
+        opening: units in each period of the lead time, and of the order delay, at the beginning.
     """
 
     source: str

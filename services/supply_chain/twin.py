@@ -110,6 +110,10 @@ def open_episode(setup: Any, lanes: Any, i: int, key: Any, family: int) -> None:
     if setup.receives_first == 1:
         shift(setup, lanes, i)
         receive(setup, lanes, i)
+    for a in range(len(setup.source)):
+        for k in range(setup.most.shape[1]):
+            for h in range(setup.order_delay[a]):
+                lanes.mail[i, a, k, h] = setup.opening_way[a, k]
 
 
 @njit(**INNER)
