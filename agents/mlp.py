@@ -99,13 +99,21 @@ class MlpPolicy:
         env_version: version of that env's observation and actions.
         layers: from the observation to one logit an action.
         activation: between layers, `relu` or `tanh`.
+        view: arguments of the env that say how this policy sees it and acts in it, such as an encoding
+            of actions; whoever plays the policy makes the env with them.
 
     Raises:
         BadInput: the layers do not fit together, or hold a number that is not finite.
     """
 
     def __init__(
-        self, name: str, env_id: str, env_version: str, layers: Sequence[Layer], activation: str = "relu"
+        self,
+        name: str,
+        env_id: str,
+        env_version: str,
+        layers: Sequence[Layer],
+        activation: str = "relu",
+        view: Mapping[str, str] | None = None,
     ) -> None:
         if activation not in ACTIVATIONS:
             raise BadInput(did_you_mean("activation", activation, list(ACTIVATIONS)))
@@ -115,6 +123,7 @@ class MlpPolicy:
         self.env_version = env_version
         self.layers = tuple(layers)
         self.activation = activation
+        self.view = dict(view or {})
         sizes = [len(layers[0].weight), *(len(layer.bias) for layer in layers)]
         self._sizes = np.array(sizes, dtype=np.int64)
         parts = [part.ravel() for layer in layers for part in (layer.bias, layer.weight)]
@@ -200,7 +209,9 @@ class MlpPolicy:
 
     def header(self) -> dict[str, Any]:
         """What `policy.json` says."""
+        seen = {"view": self.view} if self.view else {}
         return {
+            **seen,
             "format": FORMAT,
             "name": self.name,
             "env_id": self.env_id,
@@ -237,7 +248,14 @@ class MlpPolicy:
             raise BadInput(f"expected {HEADER} and {WEIGHTS}, found no {', '.join(sorted(missing))}")
         header = _read_header(files[HEADER])
         layers = _read_layers(files[WEIGHTS], len(header["hidden"]) + 1)
-        policy = cls(header["name"], header["env_id"], header["env_version"], layers, header["activation"])
+        policy = cls(
+            header["name"],
+            header["env_id"],
+            header["env_version"],
+            layers,
+            header["activation"],
+            header.get("view"),
+        )
         if policy.header() != header:
             raise BadInput(f"expected the layers that {HEADER} names, {header}, found {policy.header()}")
         return policy
@@ -251,11 +269,14 @@ def _read_header(data: bytes) -> dict[str, Any]:
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         found = header.get("format") if isinstance(header, dict) else type(header).__name__
         raise BadInput(f"expected a policy of format {FORMAT}, found {found!r}; this workgym cannot read it")
-    if set(header) != set(_FIELDS):
+    if set(header) - {"view"} != set(_FIELDS):
         raise BadInput(f"expected the fields {', '.join(_FIELDS)} in {HEADER}, found {', '.join(header)}")
     for field, kind in _FIELDS.items():
         if type(header[field]) is not kind:
             raise BadInput(f"expected {kind.__name__} as {field} in {HEADER}, found {header[field]!r}")
+    view = header.get("view", {})
+    if not isinstance(view, dict) or not all(isinstance(value, str) for value in view.values()):
+        raise BadInput(f"expected names and texts as view in {HEADER}, found {view!r}")
     return header
 
 

@@ -15,7 +15,7 @@ from gymnasium.vector import AutoresetMode
 
 import workgym.envs  # noqa: F401  # registers the ids
 from workgym.agents.baselines import baselines, make_baseline
-from workgym.agents.policy import Policy
+from workgym.agents.policy import Policy, played_with
 from workgym.envs.base import VectorEnv
 from workgym.factory.records import Ints, Scorecard
 from workgym.services.kernel import InfrastructureFault
@@ -143,7 +143,7 @@ def _alone(policy: Policy, scenario: Scenario, kwargs: Mapping[str, Any], backen
 def _play_fresh(
     policy: Policy, batch: Sequence[Scenario], kwargs: Mapping[str, Any], backend: str
 ) -> list[Played]:
-    env = _lanes(batch[0].env_id, kwargs, batch[0].split, backend, len(batch))
+    env = _lanes(batch[0].env_id, played_with(policy, kwargs), batch[0].split, backend, len(batch))
     try:
         profit = _play(policy, env, batch)
         facts = [env.facts(lane) for lane in range(len(batch))]
@@ -198,7 +198,7 @@ def _batches(scenarios: Sequence[Scenario], size: int = LANES) -> Iterator[Seque
 
 def latency(policy: Policy, env_id: str, env_kwargs: Mapping[str, Any]) -> dict[str, float]:
     """Microseconds of one decision on one thread: the best of three blocks of single calls."""
-    env = _lanes(env_id, env_kwargs, "gate", "twin", 64)
+    env = _lanes(env_id, played_with(policy, env_kwargs), "gate", "twin", 64)
     obs, _ = env.reset(seed=0)
     policy.begin(env)
     rows = [(obs[lane : lane + 1], env.mask[lane : lane + 1]) for lane in range(64)]

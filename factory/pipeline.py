@@ -37,6 +37,9 @@ class VariantSpec(_Part):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
     purpose: str = ""
     preset: str | None = None
+    view: dict[str, str] = Field(
+        default_factory=dict, description="how this variant sees the env and acts in it: actions, observation"
+    )
     seeds: tuple[int, ...] | None = Field(default=None, min_length=1)
     recipe: dict[str, Any] = Field(default_factory=dict)
 

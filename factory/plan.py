@@ -11,8 +11,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from workgym.agents.policy import VIEW
 from workgym.agents.presets import PRESETS
-from workgym.agents.training import Recipe, make_recipe
+from workgym.agents.training import AnyRecipe, make_recipe
 from workgym.factory.pipeline import Pipeline, VariantSpec
 from workgym.services.kernel import BadInput, did_you_mean
 
@@ -32,7 +33,7 @@ class Job:
 
     variant: str
     purpose: str
-    recipe: Recipe
+    recipe: AnyRecipe
     digest: str
 
     @property
@@ -59,7 +60,11 @@ def _job(pipeline: Pipeline, variant: VariantSpec, seed: int) -> Job:
         raise BadInput(did_you_mean("preset", variant.preset, sorted(PRESETS)))
     preset = PRESETS[variant.preset] if variant.preset else {}
     fields: dict[str, Any] = {**preset, **pipeline.training.recipe, **variant.recipe}
-    fields |= {"env_id": pipeline.env, "env_kwargs": pipeline.env_kwargs, "seed": seed}
+    for name in variant.view:
+        if name not in VIEW:
+            raise BadInput(did_you_mean(f"part of the view of {variant.name}", name, list(VIEW)))
+    env_kwargs = {**pipeline.env_kwargs, **variant.view}
+    fields |= {"env_id": pipeline.env, "env_kwargs": env_kwargs, "seed": seed}
     recipe = make_recipe(fields)
     whole = hashlib.sha256((recipe.digest() + code_digest()).encode()).hexdigest()
     return Job(variant.name, variant.purpose, recipe, whole)

@@ -22,7 +22,8 @@ from workgym.services.kernel import BadInput, Conflict, did_you_mean
 
 GROUP = "workgym.baselines"
 OURS = tuple(
-    EntryPoint(name, f"workgym.agents.baselines.{name}", GROUP) for name in ("orders", "milp", "oracle")
+    EntryPoint(name, f"workgym.agents.baselines.{name}", GROUP)
+    for name in ("orders", "milp", "oracle", "supply_chain", "inventory")
 )
 Factory = Callable[[], Policy]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from workgym.envs import base
 from workgym.envs.supply_chain import view
+from workgym.envs.supply_chain.picture import picture_of, require_matplotlib
+from workgym.envs.supply_chain.story import Remembered
 from workgym.services.compiled import KERNEL
 from workgym.services.kernel import BadInput, did_you_mean
 from workgym.services.scenario import episode_key
@@ -144,8 +146,8 @@ class TwinBackend:
         self._cover = actions == "cover"
         self._rows = observation == "rows"
         self._lanes = twin.empty_lanes(setup, lanes)
-        self._sheet = view.sheet_of(setup)
-        self._insight = view.new_insight(setup, self._sheet, lanes)
+        self.sheet = view.sheet_of(setup)
+        self._insight = view.new_insight(setup, self.sheet, lanes)
         self._orders = np.zeros(setup.most.size, dtype=np.int64)
 
     def advance(self, mode: NDArray[np.int8], actions: base.Ints, episodes: base.Episodes) -> base.Board:
@@ -156,13 +158,18 @@ class TwinBackend:
         violations, credit = np.empty(n, dtype=np.int64), np.zeros((n, self.setup.most.size), dtype=np.int64)
         asked = np.ascontiguousarray(actions).reshape(n, -1)
         _advance(
-            self.setup, self._sheet, self._lanes, self._insight, self._orders, self._cover,
+            self.setup, self.sheet, self._lanes, self._insight, self._orders, self._cover,
             np.ascontiguousarray(mode), asked, episodes, terms, ended, refusal, violations, credit,
         )  # fmt: skip
         return show(
-            self.setup, self._sheet, self._lanes, self._insight, self._rows, self._cover,
+            self.setup, self.sheet, self._lanes, self._insight, self._rows, self._cover,
             terms, ended, refusal, violations, credit,
         )  # fmt: skip
+
+    def insight(self) -> view.Insight:
+        """What planners see of all lanes: expected demand and positions."""
+        view.foresee(self.setup, self.sheet, self._lanes, self._insight)
+        return self._insight
 
     def state_bytes(self, lane: int) -> bytes:
         """The lane's canonical state."""
@@ -292,6 +299,7 @@ class Parts(NamedTuple):
     env_id: str
     network: Network
     setup: scenario.Setup
+    of_split: Callable[[str], Parts]  # the same with another split's assortment
     tolerance: int = 0  # money a unit of demand, see `Task.tolerance`
 
     def task(self, wish: Wish) -> base.Task:
@@ -384,6 +392,8 @@ class SupplyChainEnv(base.Env):
         render_mode: None, `ansi` or `rgb_array`.
     """
 
+    metadata = {"render_modes": ["ansi", "rgb_array"], "render_fps": 4}  # noqa: RUF012  # Gymnasium declares it so
+
     def __init__(
         self,
         network: Network | Mapping[str, Any] | None = None,
@@ -402,7 +412,20 @@ class SupplyChainEnv(base.Env):
         """Make the env of its parts; `arguments` are those of the constructor beyond the wish."""
         self.network = parts.network
         task, backend = parts.task(wish), parts.backend(wish, 1)
+        if render_mode == "rgb_array":
+            require_matplotlib()
+            backend = Remembered(backend, parts.setup, wish.actions == "cover")
         super().__init__(task, backend, wish.split, wish.family, render_mode, arguments | wish._asdict())
+
+    def picture(self) -> NDArray[np.uint8]:
+        """(height, width, 3) the running episode so far; all pictures of a network have one size.
+
+        Raises:
+            BadInput: the env was not made with `render_mode="rgb_array"`, so nothing was kept.
+        """
+        if not isinstance(self.backend, Remembered):
+            raise BadInput(f"expected render_mode 'rgb_array' for pictures, found {self.render_mode!r}")
+        return picture_of(self.network, self.backend.story)
 
 
 def network_of(network: Network | Mapping[str, Any] | None, split: str) -> Network:
@@ -415,7 +438,14 @@ def network_of(network: Network | Mapping[str, Any] | None, split: str) -> Netwo
 def parts_of(network: Network | Mapping[str, Any] | None, split: str) -> Parts:
     """The parts of an env over any network."""
     given = network_of(network, split)
-    return Parts(ENV_ID, given, setup_for(given))
+    return Parts(ENV_ID, given, setup_for(given), partial(parts_of, network))
+
+
+def lanes_of(parts: Parts, lanes: int, wish: Wish) -> SupplyChainVectorEnv:
+    """A vector env of parts that are at hand, in autoreset mode DISABLED."""
+    made = SupplyChainVectorEnv.__new__(SupplyChainVectorEnv)
+    made.open(lanes, parts, wish, None, None, AutoresetMode.DISABLED)
+    return made
 
 
 class SupplyChainVectorEnv(base.VectorEnv):
@@ -451,6 +481,7 @@ class SupplyChainVectorEnv(base.VectorEnv):
             raise BadInput(
                 f"a vector env renders nothing, found render_mode {render_mode!r}; render a single env"
             )
+        self.parts = parts
         self.network = parts.network
         task, lanes = parts.task(wish), parts.backend(wish, num_envs)
         super().__init__(task, lanes, wish.split, wish.family, max_episode_steps, autoreset_mode)

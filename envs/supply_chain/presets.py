@@ -73,7 +73,12 @@ class Preset(SupplyChainEnv):
             if name not in known:
                 raise BadInput(did_you_mean(f"parameter of {cls.env_id}", name, known))
         network = cls.make_network(split, parameters)
-        return Parts(cls.env_id, network, setup_for(network), cls.tolerance)
+        return Parts(cls.env_id, network, setup_for(network), cls.of_split(parameters), cls.tolerance)
+
+    @classmethod
+    def of_split(cls, parameters: dict[str, Any]) -> Callable[[str], Parts]:
+        """From a split to an env's parts with these parameters."""
+        return lambda split: cls.parts(split, parameters)
 
     @classmethod
     def known_parameters(cls) -> list[str]:
@@ -542,7 +547,7 @@ class RetailEnv(Preset):
                     f"expected history and periods alone, found {name} too: SKUs and stores are the history's"
                 )
         given = str(parameters["history"]), split, int(parameters.get("periods", 60))
-        return Parts(cls.env_id, *_of_history(*given), cls.tolerance)
+        return Parts(cls.env_id, *_of_history(*given), cls.of_split(parameters), cls.tolerance)
 
 
 @lru_cache(maxsize=8)

@@ -360,6 +360,13 @@ def look(
 
 
 @njit(**KERNEL)
+def foresee(setup: Any, sheet: Any, lanes: Any, insight: Any) -> None:
+    """Fill the insight into all lanes."""
+    for i in range(len(lanes.key)):
+        look_ahead(setup, sheet, lanes, i, insight)
+
+
+@njit(**KERNEL)
 def share_credit(setup: Any, sheet: Any, profit: Any, credit: Any) -> None:
     """(A * K,) money that each decision's SKU earned at the link's target and below."""
     links, skus = setup.most.shape
