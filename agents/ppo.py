@@ -123,7 +123,7 @@ def build(recipe: Recipe, env: LanesVecEnv, rate: Callable[[float], float], seed
         env,
         learning_rate=rate,
         n_steps=recipe.n_steps,
-        batch_size=recipe.minibatch,
+        batch_size=recipe.minibatch * env.rows,
         n_epochs=recipe.epochs,
         gamma=recipe.gamma,
         gae_lambda=recipe.gae_lambda,
