@@ -256,7 +256,9 @@ def list_policies(store: TheStore, world: WorldId) -> list[records.Policy]:
     return store.policies(world)
 
 
-@stock.put("/policies/{node}/{sku}", summary="Set a policy", response_model=models.Policy, responses=CHANGE)
+@stock.put(
+    "/policies/{node}/{sku:path}", summary="Set a policy", response_model=models.Policy, responses=CHANGE
+)
 def set_policy(
     store: TheStore,
     world: WorldId,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass
+from itertools import chain
 from typing import Any, Literal
 
 import numpy as np
@@ -83,7 +84,8 @@ def sound_network(given: dict[str, Any]) -> Network:
         where, why = error.errors()[0]["loc"], error.errors()[0]["msg"]
         raise BadInput(f"expected a network, found one where {'/'.join(map(str, where))}: {why}") from error
     network = network_from(given)
-    flaw = next(_flaws_of(network, "network"), None) or next(_flaws_of_sizes(network), None)
+    checks = _flaws_of(network, "network"), _flaws_of_names(network), _flaws_of_sizes(network)
+    flaw = next(chain.from_iterable(checks), None)
     if flaw is not None:
         raise BadInput(f"expected {flaw}")
     return network
@@ -104,6 +106,15 @@ def _flaws_of(part: Any, where: str) -> Iterator[str]:
 
 def _flat(value: Any) -> list[Any]:
     return [one for part in value for one in _flat(part)] if isinstance(value, tuple) else [value]
+
+
+def _flaws_of_names(network: Network) -> Iterator[str]:
+    """Names that a database, a log or an address does not bear."""
+    told = [network.name, network.currency, *network.skus]
+    told += [part.name for part in (*network.nodes, *network.families)]
+    for name in told:
+        if not (1 <= len(name) <= 100 and name.isprintable()):  # so no control character, no half surrogate
+            yield f"names of 1 to 100 printable characters, found {ascii(name)[:40]}"
 
 
 def _flaws_of_sizes(network: Network) -> Iterator[str]:
