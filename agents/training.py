@@ -23,6 +23,8 @@ from typing import Any
 
 import numpy as np
 
+from workgym.agents.pathwise.recipe import ALGORITHM as PATHWISE
+from workgym.agents.pathwise.recipe import PathwiseRecipe, PathwiseReport
 from workgym.services.kernel import BadInput, did_you_mean
 
 ALGORITHMS = ("maskable-ppo", "ppo")
@@ -73,7 +75,7 @@ class Recipe:
             see longer stretches of each episode in a rollout. 64 to 2,048.
         n_steps: decisions a lane before each update. Longer ones follow rewards further and update
             less often. Times `lanes`, 8,192 to 65,536.
-        minibatch: rows of one gradient step; divides `lanes * n_steps`. Small ones learn more from a
+        minibatch: steps in one gradient step; divides `lanes * n_steps`. Small ones learn more from a
             rollout and cost more a row: 64 is five times dearer than 4,096. 2,048 to 8,192.
         epochs: passes over each rollout. More squeeze it further and drift from the policy that
             played it; watch `approx_kl`. 2 to 10.
@@ -167,13 +169,17 @@ def _check_number(name: str, value: Any, low: float, high: float, kind: type) ->
         raise BadInput(f"expected {what} in {low:g}..{high:g} as {name}, found {value!r}")
 
 
-def make_recipe(given: Mapping[str, Any]) -> Recipe:
-    """A recipe from its fields, as a preset, a TOML table or `Recipe.to_dict` holds them.
+def make_recipe(given: Mapping[str, Any]) -> AnyRecipe:
+    """A recipe from its fields, as a preset, a TOML table or `to_dict` holds them; `algorithm` tells which.
 
     Raises:
         BadInput: a field is unknown, missing or outside its range.
     """
-    known = [one.name for one in fields(Recipe)]
+    algorithm = given.get("algorithm", ALGORITHMS[0])
+    if algorithm not in (*ALGORITHMS, PATHWISE):
+        raise BadInput(did_you_mean("algorithm", str(algorithm), [*ALGORITHMS, PATHWISE]))
+    kind: type[AnyRecipe] = PathwiseRecipe if algorithm == PATHWISE else Recipe
+    known = [one.name for one in fields(kind)]
     for name in given:
         if name not in known:
             raise BadInput(did_you_mean("field of a recipe", name, known))
@@ -184,10 +190,13 @@ def make_recipe(given: Mapping[str, Any]) -> Recipe:
         if not isinstance(whole["net"], (list, tuple)):
             raise BadInput(f"expected a list of hidden layers as net, found {whole['net']!r}")
         whole["net"] = tuple(whole["net"])
-    for one in fields(Recipe):  # 0 and 0.0 are one recipe, so they must be one digest
+    for one in fields(kind):  # 0 and 0.0 are one recipe, so they must be one digest
         if isinstance(one.default, float) and type(whole.get(one.name)) is int:
             whole[one.name] = float(whole[one.name])
-    return Recipe(**whole)
+    return kind(**whole)
+
+
+AnyRecipe = Recipe | PathwiseRecipe
 
 
 @dataclass(frozen=True)
@@ -214,14 +223,14 @@ class ChunkReport:
     explained_variance: float
 
 
-def chunk_seed(recipe: Recipe, k: int) -> int:
+def chunk_seed(recipe: AnyRecipe, k: int) -> int:
     """The seed of chunk k; -1 is the initial state's."""
     digest = hashlib.sha256(f"{recipe.env_id}/{recipe.seed}/{k}".encode()).digest()
     return int.from_bytes(digest[:4], "little") >> 1
 
 
 @contextmanager
-def _alone() -> Iterator[None]:
+def alone() -> Iterator[None]:
     """One thread, and the process's own random generators as they were afterwards.
 
     More threads sum in another order, and are slower than one on networks of this size.
@@ -238,13 +247,17 @@ def _alone() -> Iterator[None]:
         np.random.set_state(before[1])
 
 
-def initial_state(recipe: Recipe) -> bytes:
+def initial_state(recipe: AnyRecipe) -> bytes:
     """The state before the first chunk: random weights, features measured by random play."""
+    if isinstance(recipe, PathwiseRecipe):
+        from workgym.agents.pathwise import learner
+
+        return learner.initial_state(recipe)
     from workgym.agents import ppo
     from workgym.agents.sb3 import LanesVecEnv
 
     seed = chunk_seed(recipe, -1)
-    with _alone():
+    with alone():
         env = LanesVecEnv.make(recipe.env_id, min(recipe.lanes, ppo.SURVEY_LANES), **recipe.env_kwargs)
         try:
             model = ppo.build(recipe, env, lambda _: recipe.learning_rate, seed)
@@ -254,12 +267,18 @@ def initial_state(recipe: Recipe) -> bytes:
             env.close()
 
 
-def train_chunk(recipe: Recipe, k: int, state: bytes) -> tuple[bytes, ChunkReport]:
+def train_chunk(
+    recipe: AnyRecipe, k: int, state: bytes
+) -> tuple[bytes, ChunkReport] | tuple[bytes, PathwiseReport]:
     """Play chunk k from the state after k chunks; the next state and how it went.
 
     Raises:
         BadInput: the state is damaged, of another recipe, or not the one after k chunks.
     """
+    if isinstance(recipe, PathwiseRecipe):
+        from workgym.agents.pathwise import learner
+
+        return learner.train_chunk(recipe, k, state)
     from workgym.agents import ppo
     from workgym.agents.sb3 import LanesVecEnv
 
@@ -267,7 +286,7 @@ def train_chunk(recipe: Recipe, k: int, state: bytes) -> tuple[bytes, ChunkRepor
     tensors = ppo.read_state(recipe, state)
     if (found := int(tensors["chunk"][0])) != k or k >= recipe.chunks:
         raise BadInput(f"expected the state after {k} of {recipe.chunks} chunks, found the one after {found}")
-    with _alone():
+    with alone():
         env = LanesVecEnv.make(
             recipe.env_id, recipe.lanes, recipe.refusal_cost, recipe.violation_cost, **recipe.env_kwargs
         )
@@ -304,14 +323,19 @@ def _report(model: Any, env: Any, cpu_seconds: float) -> ChunkReport:
     )
 
 
-def policy_from(recipe: Recipe, state: bytes, name: str = "") -> dict[str, bytes]:
-    """The policy in a state, as files that `MlpPolicy.load` reads.
+def policy_from(recipe: AnyRecipe, state: bytes, name: str = "") -> dict[str, bytes]:
+    """The policy in a state, as files that `workgym.agents.policy.load_policy` reads.
 
     Raises:
         BadInput: the state is damaged or of another recipe.
     """
+    if isinstance(recipe, PathwiseRecipe):
+        from workgym.agents.pathwise import learner
+
+        return learner.policy_from(recipe, state, name)
     from workgym.agents import ppo
     from workgym.agents.mlp import MlpPolicy
+    from workgym.agents.policy import view_of
     from workgym.agents.sb3 import LanesVecEnv
 
     layers = ppo.layers_of(ppo.read_state(recipe, state))
@@ -321,4 +345,5 @@ def policy_from(recipe: Recipe, state: bytes, name: str = "") -> dict[str, bytes
     finally:
         env.close()
     name = name or f"{recipe.algorithm}-{recipe.digest()[:12]}"
-    return MlpPolicy(name, recipe.env_id, version, layers, recipe.activation).save()
+    view = view_of(recipe.env_kwargs)
+    return MlpPolicy(name, recipe.env_id, version, layers, recipe.activation, view).save()

@@ -11,7 +11,7 @@ from typing import Protocol, cast
 import gymnasium as gym
 
 from workgym.agents.baselines import baselines
-from workgym.agents.mlp import MlpPolicy
+from workgym.agents.policy import Policy, load_policy
 from workgym.envs.base import Env
 from workgym.factory.entries import CurvePoint, HistoryLine, ModelVersion, Run
 from workgym.factory.evaluate import evaluate, gate_suite, latency
@@ -227,13 +227,13 @@ def card_of(registry: Registry, version: ModelVersion, pipeline: Pipeline, suite
     return evaluate(policy_of(registry, version.artifact_digest), suite, pipeline.env_kwargs)
 
 
-def policy_of(registry: Registry, artifact: str) -> MlpPolicy:
+def policy_of(registry: Registry, artifact: str) -> Policy:
     """Load a policy under its digest.
 
     Raises:
         Tampered: the bytes are not those that were registered.
     """
-    policy = MlpPolicy.load(registry.artifacts.get_folder(artifact))
+    policy = load_policy(registry.artifacts.get_folder(artifact))
     policy.name = artifact
     return policy
 

@@ -32,7 +32,7 @@ class Progress:
         chunks: finished chunks.
         of: all chunks.
         attempts: how many times a process took it up.
-        curve: one entry a chunk, the fields of `agents.training.ChunkReport`.
+        curve: one entry a chunk, the fields of `agents.training.ChunkReport` or of another learner's.
     """
 
     job: Job
@@ -48,7 +48,7 @@ class Trained:
 
     Attributes:
         job: the training.
-        files: the policy, name to bytes, as `agents.mlp` loads it.
+        files: the policy, name to bytes, as `agents.policy` loads it.
         progress: how it went.
         reused: whether an earlier run had trained it already.
     """

@@ -1,0 +1,1 @@
+"""Learning to order by following the gradient through a differentiable supply chain."""
