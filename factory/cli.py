@@ -192,6 +192,36 @@ def import_orders(
     say(as_json, {**summary, "digest": digest}, lambda: text)
 
 
+@imports.command("demand")
+def import_demand(
+    file: Annotated[Path, typer.Argument(help="A CSV or Parquet export: date, SKU, location, quantity.")],
+    to: Annotated[
+        Path | None, typer.Option(help="Where to write; default FILE's name with .demand.npz here.")
+    ] = None,
+    mapping: Annotated[
+        list[str] | None, typer.Option("--map", help="FIELD=COLUMN where the guess is wrong; repeat it.")
+    ] = None,
+    period: Annotated[str | None, typer.Option(help="day or week; guessed from the dates.")] = None,
+    skus: Annotated[int, typer.Option(help="Keep this many of the busiest SKUs.", min=1)] = 200,
+    locations: Annotated[int, typer.Option(help="Keep this many of the busiest locations.", min=1)] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """Read a company's demand history into a book that a supply chain replays.
+
+    Example: factory import demand sales.csv --map sku=StockCode
+    """
+    from workgym.services.supply_chain.demand_history import read_demand, to_book
+
+    history = read_demand(file, _mapping(mapping or []), period=period)  # type: ignore[arg-type]  # it checks
+    book = to_book(history, skus, locations)
+    target = to or Path(f"{file.stem}.demand.npz")
+    digest = book.save(target)
+    use = f'Use it: history = "{target}" under [env_kwargs] of a pipeline, or as an argument of gym.make.'
+    summary = {**history.to_dict(), **book.to_dict(), "file": str(target), "digest": digest}
+    text = "\n".join([*history.report(), *book.summary(), f"Written to {target} ({digest[:12]}).", use])
+    say(as_json, summary, lambda: text)
+
+
 def _mapping(pairs: list[str]) -> dict[str, str] | None:
     for pair in pairs:
         if "=" not in pair:
