@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -37,7 +39,7 @@ def test_a_part_is_right_on_average_over_all_chances(units, per_mille):
 @given(UNITS, st.lists(SHARE, min_size=1, max_size=4))
 def test_instalments_add_up_to_the_shipment(units, cuts):
     edges = [0, *sorted(cuts), 1000]
-    parts = [rules.instalment(units, a, b) for a, b in zip(edges, edges[1:], strict=False)]
+    parts = [rules.instalment(units, a, b) for a, b in pairwise(edges)]
     assert sum(parts) == units
     assert min(parts) >= 0
 
