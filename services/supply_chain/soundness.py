@@ -111,7 +111,7 @@ def _flat(value: Any) -> list[Any]:
 def _flaws_of_names(network: Network) -> Iterator[str]:
     """Names that a database, a log or an address does not bear."""
     told = [network.name, network.currency, *network.skus]
-    told += [part.name for part in (*network.nodes, *network.families)]
+    told += [node.name for node in network.nodes] + [family.name for family in network.families]
     for name in told:
         if not (1 <= len(name) <= 100 and name.isprintable()):  # so no control character, no half surrogate
             yield f"names of 1 to 100 printable characters, found {ascii(name)[:40]}"
