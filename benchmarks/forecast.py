@@ -8,8 +8,8 @@ A CSV has the columns date, sku, location, quantity; it is summed by week. A ten
 periods); its negative entries are returns and are clamped to zero. Every forecaster learns from the
 periods before `--until` once and is judged at every origin from there on whose horizon lies in the panel.
 `profit` is the share of perfect foresight's profit that an order-up-to buyer earns who follows the
-forecast: price 1, cost 0.6, holding 0.1 a period, lead time two periods. Options were chosen on the
-periods before `--until`, where they were chosen at all.
+forecast at the later half of the origins: price 1, cost 0.6, holding 0.1 a period, lead time two periods.
+The networks' options were chosen on the periods before `--until`.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from workgym.agents.forecast import (
     with_calendar,
 )
 from workgym.agents.forecast.backtest import Result, backtest, table
-from workgym.agents.forecast.downstream import Economics, replay
+from workgym.agents.forecast.downstream import Economics, replay, tuned
 from workgym.services.kernel import BadInput
 
 ECONOMICS = Economics(price=1.0, cost=0.6, holding=0.1, lead=2)
@@ -91,19 +91,26 @@ def contenders(horizon: int, args: argparse.Namespace) -> Iterator[tuple[str, Fo
 
 
 def profits(panel: Panel, results: list[Result], origins: range) -> str:
-    """Share of perfect foresight's profit, lost demand and periods of cover on the shelf, by forecaster."""
-    wanted = np.nansum(panel.demand[:, origins.start : origins.stop], dtype=np.float64)
+    """Share of perfect foresight's profit at the later half of the origins, by forecaster.
+
+    First at the newsvendor's critical ratio, then at the service that earned most at the earlier half.
+    """
+    middle = (origins.start + origins.stop) // 2
+    early, late = range(origins.start, middle), range(middle, origins.stop)
     known = np.isfinite(panel.demand[:, origins.start : origins.stop]).all(axis=1)
-    lines = [
-        "| forecaster | profit | demand lost | held, periods of demand |",
-        "| --- | ---: | ---: | ---: |",
-    ]
+    demand = panel.demand[known]
+    wanted = np.sum(demand[:, late.start : late.stop], dtype=np.float64)
+    head = ["forecaster", "profit at 0.80", "tuned to", "profit", "demand lost", "held, periods of demand"]
+    lines = [head, ["---", *["---:"] * (len(head) - 1)]]
     for result in results:
         told = result.forecast[known]
-        worth = replay(panel.demand[known], told, result.quantiles, origins, ECONOMICS)
-        lost, held = worth.lost.sum() / wanted, worth.held.sum() / wanted
-        lines.append(f"| {result.label} | {worth.share:.2%} | {lost:.2%} | {held:.3f} |")
-    return "\n".join(lines)
+        before, after = told[:, : len(early)], told[:, len(early) :]
+        economics = tuned(demand, before, result.quantiles, early, ECONOMICS)
+        plain, worth = (replay(demand, after, result.quantiles, late, e) for e in (ECONOMICS, economics))
+        numbers = [f"{plain.share:.2%}", f"{economics.service:.2f}", f"{worth.share:.2%}"]
+        numbers += [f"{worth.lost.sum() / wanted:.2%}", f"{worth.held.sum() / wanted:.3f}"]
+        lines.append([result.label, *numbers])
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def report(title: str, panel: Panel, args: argparse.Namespace, until: int) -> None:

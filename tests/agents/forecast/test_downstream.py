@@ -1,5 +1,6 @@
 """Claims about what a forecast is worth to a buyer, against replays done by hand."""
 
+from dataclasses import replace
 from statistics import NormalDist
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workgym.agents.forecast.downstream import Economics, levels_at, order_up_to, replay, run
+from workgym.agents.forecast.downstream import Economics, levels_at, order_up_to, replay, run, tuned
 from workgym.services.kernel import BadInput
 
 QS = (0.1, 0.5, 0.9)
@@ -126,3 +127,22 @@ def test_a_replay_refuses_what_it_cannot_judge():
     demand[0, 4] = np.nan
     with pytest.raises(BadInput, match="found NaN"):
         replay(demand, told, QS, range(3, 8), Economics(2, 1, 0.1, lead=1))
+
+
+def test_tuning_finds_the_service_that_earns_most_and_mends_a_forecast_that_is_too_wide():
+    rng = np.random.default_rng(2)
+    demand = rng.poisson(20, (100, 60)).astype(np.float32)
+    wide = np.broadcast_to(np.float32([5, 20, 60]), (100, 40, 3, 3))
+    economics = Economics(3, 1, 0.4, lead=2)
+    chosen = tuned(demand, wide[:, :20], QS, range(5, 25), economics)
+    assert chosen.service < economics.critical_ratio
+    plain, mended = (replay(demand, wide[:, 20:], QS, range(25, 45), e).share for e in (economics, chosen))
+    assert mended > plain
+    for service in (0.3, 0.5, 0.7, 0.9):
+        other = replay(demand, wide[:, :20], QS, range(5, 25), replace(economics, service=service)).share
+        assert replay(demand, wide[:, :20], QS, range(5, 25), chosen).share >= other
+
+
+def test_a_service_outside_its_range_is_refused():
+    with pytest.raises(BadInput, match="service between 0 and 1"):
+        Economics(3, 1, 0.4, lead=2, service=1.0)
