@@ -279,7 +279,7 @@ class Simulator:
                     some = claims[:, links]
                     given[:, links] = self._shared(some, total[:, s : s + 1], available[:, s : s + 1], dim=1)
         else:
-            rate = torch.where(total > available, available / total.clamp_min(1e-9), torch.ones_like(total))
+            rate = _served_rate(total, available)
             given = claims * (self._out.T @ rate + self._from_suppliers)
         return given, on_hand - self._out @ given
 
@@ -287,8 +287,7 @@ class Simulator:
         """Proportional shares where claims exceed what is available; whole ones if the play is exact."""
         short = total > available
         if not self.exact:
-            rate = torch.where(short, available / total.clamp_min(1e-9), torch.ones_like(total))
-            return claims * rate
+            return claims * _served_rate(total, available)
         enough = torch.where(short, available, torch.zeros_like(available))
         shares = torch.where(short, torch.floor(claims * enough / total.clamp_min(1.0)), claims)
         left = enough - shares.sum(dim=dim, keepdim=True)
@@ -411,6 +410,13 @@ class Simulator:
             books.append((rules.SALVAGE, -(stock.on_hand.flatten(1) @ self._amounts["salvage"])))
             if (way := total_of(stock.way)) is not None:
                 books.append((rules.SALVAGE, way.flatten(1) @ self._way_salvage))
+
+
+def _served_rate(total: Tensor, available: Tensor) -> Tensor:
+    """Share of the claims that can be served; what is not needed is masked first, or its gradient is NaN."""
+    short = total > available
+    enough = torch.where(short, available, torch.zeros_like(available))
+    return torch.where(short, enough / total.clamp_min(1e-9), torch.ones_like(total))
 
 
 def total_of(slots: Slots) -> Tensor | None:
