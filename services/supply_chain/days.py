@@ -16,7 +16,7 @@ from workgym.services.storage import Transaction
 from workgym.services.supply_chain import rules, scenario, twin
 from workgym.services.supply_chain import statements as sql
 from workgym.services.supply_chain.floor import Bools, Floor, Ints, Journal, Yard
-from workgym.services.supply_chain.scenario import EXTERNAL, INSTALMENTS, Setup
+from workgym.services.supply_chain.scenario import INSTALMENTS, Setup
 from workgym.services.supply_chain.statements import (
     LINE_LINK,
     LINE_NUMBER,
@@ -388,8 +388,3 @@ def _hand_out(setup: Any, chosen: Any, today: Any, lines: Any, shipped: Any) -> 
             line[LINE_STATUS] = OPEN
         else:
             line[LINE_OWED], line[LINE_STATUS] = 0, FORGOTTEN
-
-
-def is_purchase(setup: Setup, link: int) -> bool:
-    """Whether a link buys from a supplier; otherwise it moves goods between nodes."""
-    return bool(setup.source[link] == EXTERNAL)

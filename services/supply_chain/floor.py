@@ -14,8 +14,8 @@ from workgym.services.audit import LOG
 from workgym.services.compiled import KERNEL
 from workgym.services.kernel import NotFound
 from workgym.services.storage import Statement, Transaction, table_of
-from workgym.services.supply_chain import rules, twin
 from workgym.services.supply_chain import statements as sql
+from workgym.services.supply_chain import twin
 from workgym.services.supply_chain.scenario import Setup
 from workgym.services.supply_chain.tables import MAILED
 
@@ -165,8 +165,3 @@ class Journal:
         tx.many(sql.POST, self._postings)
         tx.many(LOG, self._log)
         self._postings, self._log = [], []
-
-
-def no_bookings(setup: Setup, n: int) -> Ints:
-    """(n, nodes, accounts) zeros."""
-    return np.zeros((n, len(setup.opening), len(rules.ACCOUNTS)), dtype=np.int64)

@@ -33,7 +33,7 @@ from workgym.services.supply_chain.state import State
 
 LARGEST = 2**31 - 1
 MOST_UNITS = 10**9  # of a SKU in one world, so that every sum fits its column
-MOST_MONEY = 10**15  # of an account
+MOST_MONEY = 2**60  # of an account, and units that customers asked for
 MOST_CELLS = 50_000  # links or nodes times SKUs
 MOST_DEMAND = 100_000.0  # parameter of a distribution: its table must stay small
 MOST_FEATURES = 200  # nodes, links, families, rows of a calendar

@@ -65,9 +65,7 @@ WORLD_ORDERED, WORLD_SENT = 7, 8
 _seen = select(*_WORLD).where(Among(worlds.c.id, "worlds")).order_by(worlds.c.id)
 TAKE_WORLDS = Statement(_seen.with_for_update(), "worlds")
 SEE_WORLDS = Statement(_seen, "worlds")
-SEE_NETWORK = Statement(
-    select(worlds.c.network, worlds.c.name).where(worlds.c.id == bindparam("world")), "world"
-)
+SEE_NETWORK = Statement(select(worlds.c.network).where(worlds.c.id == bindparam("world")), "world")
 SET_WORLD = Statement(
     update(worlds)
     .values(

@@ -310,7 +310,7 @@ def _larger_packs(pair: Pair, patch: pytest.MonkeyPatch) -> None:
     _misinform(pair, pack=setup(pair.name).pack + 1)
 
 
-def _misinform(pair: Pair, **constants: Ints) -> None:
+def _misinform(pair: Pair, **constants: Any) -> None:
     """Go on with a twin that works with other constants than the service."""
     wrong = TwinBackend(setup(pair.name)._replace(**constants), pair.lanes)
     for lane in range(pair.lanes):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -12,11 +13,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 
+from workgym.envs import base
+from workgym.envs.supply_chain.env import TwinBackend
 from workgym.services.kernel import BadInput, NotFound, Refused
 from workgym.services.storage import Database
 from workgym.services.supply_chain import spec, tables
 from workgym.services.supply_chain.scenario import EXTERNAL
-from workgym.services.supply_chain.soundness import PRESETS, named_network, sound_network, sound_state
+from workgym.services.supply_chain.soundness import (
+    MOST_UNITS,
+    PRESETS,
+    named_network,
+    sound_network,
+    sound_state,
+)
 from workgym.services.supply_chain.store import Store
 from workgym.services.supply_chain.tables import ledger, order_lines, shipments, stock
 from workgym.services.supply_chain.verbs import Wanted
@@ -86,14 +95,27 @@ def do(store: Store, world: int, act: tuple[str, Any, Any], sku: str) -> None:
         store.receive(world, which, **ANN)
 
 
-@settings(deadline=None, max_examples=25)
+def require_the_twin_goes_on(store: Store, world: int, plan: Plan) -> None:
+    """What people did between two closings is part of the state: the twin closes the same day."""
+    twin = TwinBackend(plan.setup, 1)
+    twin.load_state(0, store.snapshot(world))
+    nothing = np.zeros(1, dtype=np.int64)
+    orders = np.zeros((1, plan.setup.most.size), dtype=np.int64)
+    episodes = base.Episodes(np.uint64(0), nothing, nothing, nothing)
+    twin.advance(np.zeros(1, dtype=np.int8), orders, episodes)
+    store.close_day(world, **ANN)
+    assert twin.state_bytes(0) == store.snapshot(world)
+
+
+@settings(deadline=None, max_examples=40)
 @given(
     seed=st.integers(0, 2**40),
+    at_once=st.booleans(),
     family=st.sampled_from(["normal", "late"]),
     acts=st.lists(st.tuples(ACTS, st.sampled_from(["a", "b"])), max_size=25),
 )
-def test_whatever_people_do_no_unit_appears_or_vanishes(small, seed, family, acts):
-    store, plan = shop(), plan_of(small)
+def test_whatever_people_do_no_unit_appears_or_vanishes(small, seed, at_once, family, acts):
+    store, plan = shop(), plan_of(replace(small, receives_first=at_once))
     world = store.open_world("w", plan, seed=seed, family=family).id
     try:
         for act, sku in acts:
@@ -104,6 +126,8 @@ def test_whatever_people_do_no_unit_appears_or_vanishes(small, seed, family, act
             require_laws(store, world, plan)
         here = store.snapshot(world)
         assert sound_state(here, plan.setup).to_bytes() == here
+        if not store.world(world).ended:
+            require_the_twin_goes_on(store, world, plan)
     finally:
         store.drop_world(world)
 
@@ -181,6 +205,25 @@ def test_a_spoilt_state_is_refused_or_harmless(small, data):
             sound_state(store.snapshot(world), plan.setup)
     finally:
         store.drop_world(world)
+
+
+def test_a_world_never_holds_more_units_than_its_columns(small):
+    store, plan = shop(), plan_of(small)
+    world = store.open_world("full", plan).id
+    state = json.loads(store.snapshot(world))
+    there = sum(shelf.position + 2 * shelf.backlog for shelf in store.stock(world, sku="a"))
+    state["on_hand"][0][0] += MOST_UNITS - there
+    store.restore(world, json.dumps(state).encode())
+    before = store.snapshot(world)
+    with pytest.raises(BadInput, match="order less"):
+        store.purchase(world, 0, [Wanted("a", 6)], **ANN)
+    with pytest.raises(BadInput, match="order less"):
+        store.sell(world, "shop", "a", 99, backorder=True, **ANN)
+    assert store.snapshot(world) == before
+    state["on_hand"][0][0] += 1
+    with pytest.raises(BadInput, match="more than 1,000,000,000 units"):
+        store.restore(world, json.dumps(state).encode())
+    store.drop_world(world)
 
 
 # Networks
