@@ -1,7 +1,7 @@
 """The running episode of a supply chain as a picture: small multiples, one row a node.
 
 Left to right: stock and who waits for it, orders placed and goods arrived, what was asked and missed;
-at the bottom the books. All is drawn in pixels on one canvas: axes objects would take four times as long.
+at the bottom the books. All is drawn in pixels on one canvas.
 """
 
 from __future__ import annotations
@@ -158,8 +158,11 @@ class _Sheet:
         panel = self.panel(1, bottom, height, np.zeros(1), np.maximum(ordered, arrived))
         self.steps(panel, np.zeros_like(ordered), ordered, ORDERS)
         if len(arrived):
-            xs = np.repeat(panel.xs(len(arrived), self.since), 2)[1:-1]
-            self.line(xs, np.repeat(panel.y(arrived), 2), INK, 0.9)
+            xs, gaps = panel.xs(len(arrived), self.since), np.full(len(arrived), np.nan)
+            ys = panel.y(arrived)  # strokes without risers: those would hide the orders behind them
+            self.line(
+                np.stack([xs[:-1], xs[1:], gaps]).T.ravel(), np.stack([ys, ys, gaps]).T.ravel(), INK, 1.5
+            )
         self.frame(panel)
         if len(told):
             self.note(panel, f"{number_of(told[:, ORDERED].mean())} a period")
@@ -269,7 +272,7 @@ class _Sheet:
         )
 
     def line(self, xs: Any, ys: Any, colour: str = RULE, width: float = 1.0) -> None:
-        """A line through points."""
+        """A line through points; NaN interrupts it."""
         from matplotlib.lines import Line2D
 
         drawn = Line2D(xs, ys, color=colour, linewidth=width * 72 / DPI, transform=self.pixels)
