@@ -281,14 +281,22 @@ def test_learning_beats_the_last_periods_quantiles_on_a_sharp_season(name):
     phase = rng.integers(8, size=(40, 1))
     spike = (np.arange(90) + phase) % 8 == 0
     panel = make_panel(rng.poisson(np.where(spike, 60, 10)))
-    options = {"trees": 60} if name == "lightgbm" else {"iterations": 150, "learning_rate": 0.01}
+    learner = {
+        "iterations": 150,
+        "learning_rate": 0.01,
+        "dropout": 0.0,
+        "members": 1,
+        "width": 16,
+        "context": 8,
+    }
+    options = {"trees": 60} if name == "lightgbm" else learner
     origins = range(70, 80)
     truth = actuals(panel, origins, H)
     simple, learned = (
         weighted_quantile_loss(truth, f.fit(panel, 70).predict(panel, origins), QS)
         for f in (made("empirical", window=16), made(name, season=8, **options))
     )
-    assert (learned < 0.8 * simple).all()
+    assert (learned < np.array([1.0, 0.8, 0.5]) * simple).all()  # the low quantile sits in the valleys
 
 
 @neural
