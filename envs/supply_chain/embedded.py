@@ -106,11 +106,11 @@ class EmbeddedBackend:
         booked = Booked.nothing(self.setup, self.lanes)
         refusal = np.zeros(self.lanes, dtype=np.int64)
         if acts.any():
-            cover = self._kinds[0] == "cover"
+            kind = view.kind_of(self._kinds[0], self._kinds[1] == "rows")
             asked = np.ascontiguousarray(actions).reshape(self.lanes, -1)
             quantities: base.Ints = np.zeros(asked.shape, dtype=np.int64)
             _understand(
-                self.setup, self._sheet, yard.lanes, self._insight, cover, acts, asked, quantities, refusal
+                self.setup, self._sheet, yard.lanes, self._insight, kind, acts, asked, quantities, refusal
             )
             plays = acts & (refusal == rules.OK)
             if plays.any():
@@ -192,7 +192,7 @@ def _understand(
     sheet: Any,
     lanes: Any,
     insight: Any,
-    cover: bool,
+    kind: int,
     acts: Any,
     actions: Any,
     quantities: Any,
@@ -203,13 +203,10 @@ def _understand(
     for i in range(len(acts)):
         if not acts[i]:
             continue
-        running = lanes.lane[i, twin.ENDED] == 0
-        if cover and running:
+        if kind == view.COVER and lanes.lane[i, twin.ENDED] == 0:
             view.look_ahead(setup, sheet, lanes, i, insight)
         for d in range(actions.shape[1]):
-            quantities[i, d] = actions[i, d]
-            if cover and running:
-                quantities[i, d] = view.cover_order(
-                    setup, sheet, insight, i, d // skus, d % skus, actions[i, d]
-                )
+            quantities[i, d] = view.asked_units(
+                setup, sheet, lanes, insight, kind, i, d // skus, d % skus, actions[i, d]
+            )
         refusal[i] = twin.refuse(setup, lanes, i, quantities[i])

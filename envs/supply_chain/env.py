@@ -91,7 +91,7 @@ def _advance(
     lanes: Any,
     insight: Any,
     orders: Any,
-    cover: bool,
+    kind: int,
     mode: Any,
     actions: Any,
     episodes: Any,
@@ -108,9 +108,10 @@ def _advance(
         missed = lanes.lane[i, twin.MISSED]
         if mode[i] == base.ACT:
             for d in range(len(orders)):
-                orders[d] = actions[i, d]
-                if cover and lanes.lane[i, twin.ENDED] == 0:
-                    orders[d] = view.cover_order(setup, sheet, insight, i, d // skus, d % skus, actions[i, d])
+                asked = actions[i, d]
+                orders[d] = view.asked_units(
+                    setup, sheet, lanes, insight, kind, i, d // skus, d % skus, asked
+                )
             refusal[i] = twin.refuse(setup, lanes, i, orders)
             if refusal[i] == rules.OK:
                 twin.play_period(setup, lanes, i, orders, terms[i])
@@ -143,7 +144,7 @@ class TwinBackend:
     ) -> None:
         self.lanes = lanes
         self.setup = setup
-        self._cover = actions == "cover"
+        self._kind = view.kind_of(actions, observation == "rows")
         self._rows = observation == "rows"
         self._lanes = twin.empty_lanes(setup, lanes)
         self.sheet = view.sheet_of(setup)
@@ -158,11 +159,11 @@ class TwinBackend:
         violations, credit = np.empty(n, dtype=np.int64), np.zeros((n, self.setup.most.size), dtype=np.int64)
         asked = np.ascontiguousarray(actions).reshape(n, -1)
         _advance(
-            self.setup, self.sheet, self._lanes, self._insight, self._orders, self._cover,
+            self.setup, self.sheet, self._lanes, self._insight, self._orders, self._kind,
             np.ascontiguousarray(mode), asked, episodes, terms, ended, refusal, violations, credit,
         )  # fmt: skip
         return show(
-            self.setup, self.sheet, self._lanes, self._insight, self._rows, self._cover,
+            self.setup, self.sheet, self._lanes, self._insight, self._rows, self._kind == view.COVER,
             terms, ended, refusal, violations, credit,
         )  # fmt: skip
 

@@ -22,6 +22,7 @@ Ints = NDArray[np.int64]
 
 BOUND = 8.0  # features beyond are shown as the bound
 SLOTS = 8  # periods ahead for which a row shows its pipeline one by one; the last holds the rest
+UNITS, COVER, ROWS = range(3)  # what a choice means: units; a cover; units in rows that all offer as many
 COVERS = 16  # choices of a cover order: none, and order-up-to levels of 15 safety factors
 LOWEST_COVER, COVER_STEP = -1.5, 0.5  # safety factors: -1.5, -1.0, ... 5.5
 MORE = 7  # periods beyond the protection interval that a row also shows the expected demand of
@@ -41,7 +42,7 @@ HEAD = (
     "promoted within the protection interval",
     "size: log2 of the expected demand a period",
     "margin, share of the price",
-    "critical ratio of a missed against a kept unit, over the protection interval",
+    "critical ratio of a missed against a kept unit, over the lead time",
     "price of an order, over that of a week's goods",
     "mean lead time",
     "spread of the lead time",
@@ -69,6 +70,7 @@ class Sheet(NamedTuple):
     load: Floats  # (A,) share of the capacity that usual demand takes
     node_scale: Floats  # (S, K) 1 over units that a flat observation shows as 1
     link_scale: Floats  # (A, K)
+    largest: int  # order of any link
 
 
 class Insight(NamedTuple):
@@ -81,15 +83,9 @@ class Insight(NamedTuple):
 
 def sheet_of(setup: Setup) -> Sheet:
     """The constants of a network's observations."""
-    links = len(setup.source)
     below = _below(setup)
     leads, spread = _leads(setup)
-    onward = np.array(
-        [
-            max((leads[a] for a in range(links) if setup.source[a] == s), default=0.0)
-            for s in range(len(below))
-        ]
-    )
+    onward = _onward(setup, leads)
     protection = np.ceil(leads + onward[setup.target] + setup.order_delay + 1).astype(np.int64)
     reach = setup.reach[setup.target]
     usual = setup.usual / rules.FRACTION
@@ -112,6 +108,7 @@ def sheet_of(setup: Setup) -> Sheet:
         load=(flow.sum(axis=1) / capacity).astype(np.float32),
         node_scale=(1.0 / np.maximum((setup.reach @ usual) * (leads.max() + 2), 1.0)).astype(np.float32),
         link_scale=(1.0 / np.maximum(flow * (leads[:, None] + 2), 1.0)).astype(np.float32),
+        largest=int(setup.most.max()),
     )
 
 
@@ -123,6 +120,17 @@ def _below(setup: Setup) -> Ints:
             if setup.source[a] != EXTERNAL:
                 below[setup.source[a]] |= below[setup.target[a]]
     return below
+
+
+def _onward(setup: Setup, leads: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(S,) periods from a node to the farthest of those that it supplies."""
+    onward = np.zeros(len(setup.opening))
+    for _ in range(len(onward)):
+        for a, source in enumerate(setup.source.tolist()):
+            if source != EXTERNAL:
+                way = leads[a] + setup.order_delay[a] + onward[setup.target[a]]
+                onward[source] = max(onward[source], way)
+    return onward
 
 
 def _leads(setup: Setup) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -324,6 +332,25 @@ def _asked(sheet: Any, lanes: Any, i: int, a: int, k: int) -> int:
     for s in range(sheet.reach.shape[1]):
         units += sheet.reach[a, s] * lanes.asked[i, s, k]
     return units
+
+
+def kind_of(actions: str, rows: bool) -> int:
+    """What the choices of an encoding mean."""
+    if actions == "cover":
+        return COVER
+    return ROWS if rows else UNITS
+
+
+@njit(**INNER)
+def asked_units(
+    setup: Any, sheet: Any, lanes: Any, insight: Any, kind: int, i: int, a: int, k: int, choice: int
+) -> int:
+    """Units that a choice orders; a row's choice beyond its own link's largest order is cut to it."""
+    if kind == COVER and lanes.lane[i, twin.ENDED] == 0:
+        return cover_order(setup, sheet, insight, i, a, k, choice)
+    if kind == ROWS and choice <= sheet.largest:
+        return min(choice, setup.most[a, k])
+    return choice
 
 
 @njit(**INNER)

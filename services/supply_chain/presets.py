@@ -192,7 +192,7 @@ def beer_game(periods: int = 36) -> Network:
         tuple(links),
         periods=periods,
         calendar=Calendar(season=season, random_start=False),
-        currency="cents",
+        currency="tenths",
         scale=10,
     )
 
