@@ -1,6 +1,6 @@
 """Textbook problems of the supply chain: what policies cost in the env, beside what is published.
 
-    python -m benchmarks.inventory [--quick] [--only lost-sales dual-sourcing serial or-gym]
+    python -m benchmarks.inventory [--quick] [--only lost-sales dual-sourcing serial or-gym] [--cells N]
 
 Costs are long-run averages a period, played in the env by 4,096 lanes after a warm-up, with a standard
 error over lanes. "Exact" is computed from the policy's Markov chain, without the env. The gap is to the
@@ -33,6 +33,7 @@ from workgym.agents.inventory import dual_sourcing, lost_sales, serial
 from workgym.agents.policy import Policy
 from workgym.envs.base import VectorEnv
 from workgym.services.supply_chain import presets
+from workgym.services.supply_chain.scenario import Setup
 from workgym.services.supply_chain.state import State
 
 LANES = 4096
@@ -181,14 +182,14 @@ def trained(fields: dict[str, Any]) -> Policy:
 
 # Dual sourcing
 
-GAPS = {  # per cent above the optimum, by regular lead time and express cost
-    "capped-dual-index": {(2, 105): 0.00, (2, 110): 0.03, (3, 105): 0.00, (3, 110): 0.06, (4, 105): 0.00, (4, 110): 0.11},
-    "dual-index": {(2, 105): 0.11, (2, 110): 0.18, (3, 105): 0.27, (3, 110): 0.36, (4, 105): 0.36, (4, 110): 0.49},
-    "single-index": {(2, 105): 0.56, (2, 110): 1.03, (3, 105): 0.98, (3, 110): 2.11, (4, 105): 1.43, (4, 110): 2.44},
-    "tailored-base-surge": {
-        (2, 105): 0.06, (2, 110): 0.99, (3, 105): 0.01, (3, 110): 0.71, (4, 105): 0.00, (4, 110): 0.58
-    },
-}  # fmt: skip
+CELLS = ((2, 105), (2, 110), (3, 105), (3, 110), (4, 105), (4, 110))  # regular lead time, express cost
+GAPS = {  # per cent above the optimum, by cell
+    "optimal": (0.0,) * 6,
+    "capped-dual-index": (0.00, 0.03, 0.00, 0.06, 0.00, 0.11),
+    "dual-index": (0.11, 0.18, 0.27, 0.36, 0.36, 0.49),
+    "single-index": (0.56, 1.03, 0.98, 2.11, 1.43, 2.44),
+    "tailored-base-surge": (0.06, 0.99, 0.01, 0.71, 0.00, 0.58),
+}
 
 
 def dual_sourcing_table(size: Size) -> None:
@@ -197,7 +198,7 @@ def dual_sourcing_table(size: Size) -> None:
         "Dual sourcing",
         "l_r", "c_e", "policy", "published gap", "exact", "exact gap", "in the env", "CPU s to find",
     )  # fmt: skip
-    for cell in list(GAPS["dual-index"])[: size.cells]:
+    for n, cell in enumerate(CELLS[: size.cells]):
         parameters: dict[str, Any] = {"regular_lead": cell[0], "express_cost": cell[1]}
         problem = inventory.dual_sourcing_problem(presets.dual_sourcing(**parameters))
         best = dual_sourcing.optimum(problem).average.cost
@@ -205,8 +206,8 @@ def dual_sourcing_table(size: Size) -> None:
             policy, seconds = begun(inventory.DUAL_SOURCING, name, parameters)
             exact = dual_sourcing.evaluate(problem, cast(Any, policy).policy).cost
             found = measured(inventory.DUAL_SOURCING, policy, size.periods // 2, **parameters)
-            told = f"{GAPS[name][cell]:.2f}%" if name in GAPS else "0"
-            row(*cell, name, told, f"{exact:.4f}", f"{exact / best - 1:.2%}", shown(found), f"{seconds:.2f}")
+            gaps = f"{GAPS[name][n]:.2f}%", f"{exact:.4f}", f"{exact / best - 1:.2%}"
+            row(*cell, name, *gaps, shown(found), f"{seconds:.2f}")
 
 
 # Stages in a row
@@ -261,7 +262,7 @@ def or_gym_table(size: Size) -> None:
         "in the env",
         "CPU s",
     )
-    lanes = 4096 if size.cells is None else 256
+    lanes = LANES if size.periods == WHOLE.periods else 256
     for lost in (False, True):
         version = "v1 lost sales" if lost else "v0 backlog"
         env = episodes_of(inventory.OR_GYM, lanes, lost=lost)
@@ -278,12 +279,12 @@ def or_gym_table(size: Size) -> None:
         env = episodes_of(inventory.OR_GYM, few, lost=lost)
         env.reset(seed=0)
         worlds = [State.from_bytes(env.backend.state_bytes(lane)) for lane in range(few)]
-        bounds, seconds = timed(
-            lambda env=env, worlds=worlds: [
-                upper_bound(env.parts.setup, now.key, now.family, OR_GYM_DISCOUNT) for now in worlds
-            ]
-        )
+        bounds, seconds = timed(partial(_bounds, env.parts.setup, worlds))
         row(version, "perfect information (bound)", ORACLE[lost], _profit(np.array(bounds)), f"{seconds:.1f}")
+
+
+def _bounds(setup: Setup, worlds: list[State]) -> list[float]:
+    return [upper_bound(setup, now.key, now.family, OR_GYM_DISCOUNT) for now in worlds]
 
 
 def episodes_of(env_id: str, lanes: int, **parameters: Any) -> Any:
@@ -311,9 +312,11 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     arguments.add_argument("--quick", action="store_true")
     arguments.add_argument("--only", nargs="*", choices=TABLES, default=list(TABLES))
+    arguments.add_argument("--cells", type=int, help="of each table")
     given = arguments.parse_args()
+    size = QUICK if given.quick else WHOLE
     for name in given.only:
-        TABLES[name](QUICK if given.quick else WHOLE)
+        TABLES[name](size._replace(cells=given.cells or size.cells))
 
 
 if __name__ == "__main__":
