@@ -14,7 +14,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?=
-PIPELINE ?= pipelines/orders.toml
+PIPELINE ?= pipelines/orders.toml pipelines/supply_chain.toml
 ARGS ?=
 PIP_FLAGS ?=
 SPEEDS := $(sort $(wildcard benchmarks/speed*.py))
@@ -23,8 +23,8 @@ SOURCES := pyproject.toml setup.py constraints.txt
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
-run: $(VENV)/.installed  ## install, then train, gate and promote with the default pipeline
-	@$(BIN)/factory run $(PIPELINE)
+run: $(VENV)/.installed  ## install, then train, gate and promote with the default pipelines
+	@set -e; for pipeline in $(PIPELINE); do $(BIN)/factory run "$$pipeline"; echo; done
 	@echo
 	@echo "Where to look next:"
 	@echo "  make dashboard               who serves today, why, and how it was trained"

@@ -61,7 +61,7 @@ def probabilities(distribution: Distribution) -> tuple[int, NDArray[np.float64]]
 
 def _of(law: object, low: int) -> tuple[int, NDArray[np.float64]]:
     high = max(int(law.isf(TAIL)), low)  # type: ignore[attr-defined]  # SciPy's frozen distributions
-    pmf = law.pmf(np.arange(low, high + 1))  # type: ignore[attr-defined]
+    pmf = law.pmf(np.arange(low, high + 1))  # type: ignore[attr-defined]  # as above
     return low, pmf / pmf.sum()
 
 
