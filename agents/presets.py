@@ -8,6 +8,8 @@ from typing import Any
 # the price of the usual ten for the same profit at this minibatch (benchmarks/README.md).
 _COMMON: dict[str, Any] = {"lanes": 512, "n_steps": 64, "epochs": 3}
 
+_PATHWISE: dict[str, Any] = {"algorithm": "pathwise", "chunk_updates": 200}
+
 PRESETS: dict[str, dict[str, Any]] = {
     # Profit alone: shows what promises cost, and breaks more of them than the rules do.
     "profit": {**_COMMON},
@@ -17,4 +19,18 @@ PRESETS: dict[str, dict[str, Any]] = {
     "small": {**_COMMON, "violation_cost": 1000, "net": (16, 16)},
     # Looks two days ahead instead of one.
     "patient": {**_COMMON, "violation_cost": 1000, "gamma": 0.975, "gae_lambda": 0.95},
+    # Supply chains on an endless horizon whose customers leave unserved: flat observations.
+    "pathwise": {**_PATHWISE, "window": 24, "tail": 8, "updates": 800, "learning_rate": 0.02},
+    # The same where customers wait: there large steps run away.
+    "pathwise-steady": {**_PATHWISE, "window": 24, "tail": 8, "updates": 800, "learning_rate": 0.005},
+    # Supply chains of many SKUs in whole episodes: observation="rows", one network for all of them.
+    "pathwise-rows": {
+        **_PATHWISE,
+        "lanes": 16,
+        "updates": 200,
+        "chunk_updates": 50,
+        "rounding": "whole",
+        "scatter": 0.25,
+        "learning_rate": 0.003,
+    },
 }

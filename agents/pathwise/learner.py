@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 from typing import Any, NamedTuple, cast
 
@@ -49,6 +50,8 @@ from workgym.agents.pathwise.simulator import Simulator, Stock, facts_of
 from workgym.agents.policy import view_of
 from workgym.agents.training import alone, chunk_seed
 from workgym.envs.base import Task, VectorEnv
+from workgym.envs.supply_chain.env import ENV_ID
+from workgym.envs.supply_chain.view import sheet_of
 from workgym.services.kernel import BadInput
 from workgym.services.scenario import episode_key, split_salt
 from workgym.services.supply_chain import rules
@@ -61,8 +64,7 @@ ENDLESS = 10**9  # periods of an episode that no window reaches the end of
 SURVEY_LANES, SURVEY_PERIODS = 128, 40
 NARROWEST = 0.02  # a feature that swings less than this is scaled as if it swung so much
 STILL = 1e-6  # a feature that swings less than this tells nothing
-USUAL_FLAT = 1.0 - BEND  # output that orders one unit
-FIRST_LEVEL = 1.6  # lead times of demand that rows order up to before they learn
+FIRST_LEVEL = 1.25  # protection intervals of demand that a policy orders up to before it learns
 _MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 
 
@@ -78,6 +80,7 @@ class Problem:
     family: int
     units: Tensor  # (D,) what an output of 1 orders, flat
     view: dict[str, str]  # how the env is seen and acted in
+    worth: Tensor  # (A, K) money that another unit can make or lose
 
     @property
     def in_rows(self) -> bool:
@@ -102,6 +105,8 @@ def problem_of(recipe: PathwiseRecipe) -> Problem:
     Raises:
         BadInput: the env is no supply chain in quantities, or is fixed to another split than train.
     """
+    if not recipe.env_id.startswith(ENV_ID.removesuffix("-v0")):
+        raise BadInput(f"expected a supply chain to learn pathwise, found {recipe.env_id}")
     kwargs = {"actions": "box", **recipe.env_kwargs}
     if kwargs.get("split", "train") != "train":
         raise BadInput(f"expected to learn on split 'train', found {kwargs['split']!r}")
@@ -130,6 +135,7 @@ def problem_of(recipe: PathwiseRecipe) -> Problem:
         -1 if family is None else task.family_index(family),
         units,
         view_of(kwargs),
+        _worth(setup),
     )
 
 
@@ -161,12 +167,16 @@ class Seeing(NamedTuple):
         return Seeing([weight.detach() for weight in self.layers], self.skip.detach())
 
     def orders(self, problem: Problem, seen: Tensor) -> Tensor:
-        """(B, A, K) units, in fractions."""
+        """(B, A, K) units, in fractions.
+
+        In rows the gradient of later money reaches earlier orders through the position alone. Through the
+        network too it explodes: sixty periods of feedback made gradients of 1e8 where these are of 10.
+        """
         *hidden, weight, bias = self.layers
-        here = seen
+        here = read = seen.detach() if problem.in_rows else seen
         for i in range(0, len(hidden), 2):
             here = torch.nn.functional.elu(torch.addmm(hidden[i + 1], here, hidden[i]))
-        out = _bent(torch.addmm(torch.addmm(bias, here, weight), seen, self.skip))
+        out = _bent(torch.addmm(torch.addmm(bias, here, weight), read, self.skip))
         shape = (-1, *problem.setup.most.shape)
         if not problem.in_rows:
             return (out * problem.units).view(shape)
@@ -184,7 +194,7 @@ def _names(recipe: PathwiseRecipe) -> list[str]:
 
 
 def _fresh(recipe: PathwiseRecipe, problem: Problem, seed: int) -> list[Tensor]:
-    """Random weights whose policy orders about what usually sells."""
+    """Weights of a policy that orders up to a level, more or less, for features as they are."""
     generator = torch.Generator().manual_seed(seed)
     sizes = [problem.eye.features, *recipe.net, problem.outputs]
     weights: list[Tensor] = []
@@ -192,10 +202,22 @@ def _fresh(recipe: PathwiseRecipe, problem: Problem, seed: int) -> list[Tensor]:
         gain = 0.1 if layer == len(sizes) - 2 else 1.0
         weights.append(torch.randn(n_in, n_out, generator=generator, dtype=DTYPE) * (gain / math.sqrt(n_in)))
         weights.append(torch.zeros(n_out, dtype=DTYPE))
-    weights[-1] += USUAL_FLAT
-    if problem.in_rows:
-        weights[-1][0] = FIRST_LEVEL
-    return [*weights, torch.zeros(sizes[0], sizes[-1], dtype=DTYPE)]
+    skip = torch.zeros(sizes[0], sizes[-1], dtype=DTYPE)
+    if isinstance(problem.eye, Flat):
+        units = problem.units.numpy()
+        level = sheet_of(problem.setup).protection[:, None] * units.reshape(problem.setup.most.shape)
+        weights[-1] += torch.from_numpy((FIRST_LEVEL * level).ravel() / units - BEND).to(DTYPE)
+        skip -= torch.from_numpy(problem.eye.position() / units).to(DTYPE)
+    else:
+        weights[-1] += torch.tensor([FIRST_LEVEL, 1.0]) - BEND
+    return [*weights, skip]
+
+
+def _standardised(weights: list[Tensor], mean: Tensor, scale: Tensor) -> list[Tensor]:
+    """The same policy over standardised features, as far as it reads them past the hidden layers."""
+    *layers, bias, skip = weights
+    each = torch.where(scale > 0, 1.0 / scale, torch.zeros_like(scale))
+    return [*layers, bias + mean @ skip, skip * each[:, None]]
 
 
 def scattered(problem: Problem, rng: np.random.Generator, stock: Stock, share: float) -> Stock:
@@ -224,16 +246,37 @@ def _play(
     problem: Problem, net: Net, stock: Stock, told: Happenings, periods: int, tail: int, whole: bool
 ) -> tuple[Stock, Tensor]:
     """Play periods; the stock afterwards and (B,) money."""
+    bound = problem.worth * (problem.task.reward_scale / (periods * len(stock.on_hand)))
     facts, money, seeing = facts_of(told, DTYPE), [], net.seeing(problem.eye.columns, problem.eye.gain)
     for t in range(periods):
         if t == periods - tail:
             seeing = seeing.frozen()
         orders = seeing.orders(problem, problem.eye.see(stock, told, t))
+        if orders.requires_grad:
+            orders.register_hook(partial(_bounded, bound))  # type: ignore[no-untyped-call]  # torch's own
         if whole:
             orders = _in_packs(problem, orders)
         stock, books = problem.simulator.play(stock, orders, facts, t, told)
         money += [earned for _, earned in books]
     return stock, torch.stack(money).sum(dim=0)
+
+
+def _bounded(bound: Tensor, slope: Tensor) -> Tensor:
+    """What another unit of each order is worth, within what it can be worth.
+
+    A policy that reacts too hard to its own stock makes slopes grow from period to period, backwards,
+    without end; the true ones are bounded by what a unit sells for and saves.
+    """
+    return torch.clamp(slope, -bound, bound)
+
+
+def _worth(setup: Setup) -> Tensor:
+    """(A, K) money that another unit of an order can make or lose, with room to spare."""
+    protection = sheet_of(setup).protection[:, None]
+    at_once, each = setup.price + setup.lost + setup.salvage, setup.waiting + setup.holding
+    reach = (setup.reach[setup.target] > 0)[:, :, None]
+    most = (at_once[None] * reach).max(axis=1) + (each[None] * reach).max(axis=1) * protection
+    return torch.from_numpy(most + setup.cost + setup.holding[setup.target] * protection).to(DTYPE)
 
 
 def _in_packs(problem: Problem, orders: Tensor) -> Tensor:
@@ -248,7 +291,7 @@ def _survey(
     """Mean and scale of every feature under the first policy; 0 as scale of those that tell nothing."""
     rng = np.random.default_rng(seed)
     eye, nothing = problem.eye, torch.zeros(problem.eye.features)
-    first = Net(weights, nothing, nothing).seeing(eye.columns, eye.gain)
+    first = Net(weights, nothing, nothing + 1.0).seeing(eye.columns, eye.gain)
     periods = min(SURVEY_PERIODS, problem.setup.periods)
     told = problem.draw(rng, SURVEY_LANES, periods)
     facts, seen = facts_of(told, DTYPE), []
@@ -274,6 +317,7 @@ def initial_state(recipe: PathwiseRecipe) -> bytes:
         problem = problem_of(recipe)
         weights = _fresh(recipe, problem, seed)
         mean, scale = _survey(recipe, problem, weights, seed)
+        weights = _standardised(weights, mean, scale)
         tensors = {f"weights/{name}": w.numpy() for name, w in zip(_names(recipe), weights, strict=True)}
         return _bytes_of(recipe, 0, tensors | {"mean": mean.numpy(), "scale": scale.numpy()})
 

@@ -322,8 +322,8 @@ def largest_orders(task: Any) -> Ints:
     if task.rows:
         raise BadInput(f"expected quantities as numbers, found {space}; make the env with actions='box'")
     if isinstance(space, gym.spaces.Discrete):
-        return np.array([space.n - 1], dtype=np.int64)
-    return np.array(space.nvec.tolist(), dtype=np.int64) - np.int64(1)
+        return np.array([int(space.n) - 1], dtype=np.int64)
+    return np.asarray(space.nvec, dtype=np.int64) - 1
 
 
 def _read_header(data: bytes) -> dict[str, Any]:

@@ -35,7 +35,7 @@ class PathwiseRecipe:
             track alone.
         learning_rate: Adam's. 1e-3 to 1e-2.
         final_rate: share of the learning rate that is left at the end of a half cosine.
-        max_grad_norm: longer gradients are shortened to this.
+        max_grad_norm: longer gradients are shortened to this; usual ones are around 0.05.
         net: hidden layers.
         rounding: `smooth` learns from fractions of units; `whole` plays whole packs, and passes the gradient
             as if they were fractions. `whole` for goods that sell less than a few units a period.
@@ -68,7 +68,7 @@ class PathwiseRecipe:
     scatter: float = 0.5
     learning_rate: float = 3e-3
     final_rate: float = 0.01
-    max_grad_norm: float = 10.0
+    max_grad_norm: float = 0.2
     net: tuple[int, ...] = (48, 48)
     rounding: str = "smooth"
 

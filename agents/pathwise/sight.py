@@ -83,6 +83,22 @@ class Flat:
             return torch.zeros(batch, self.setup.most.size, dtype=self._dtype)
         return units.flatten(1)
 
+    def position(self) -> NDArray[np.float64]:
+        """(features, A * K) what makes of an observation the position of each decision, in units."""
+        setup, echelon = self.setup, echelon_of(self.setup)
+        (links, skus), weights = setup.most.shape, np.zeros((self.features, setup.most.size))
+        counts = {
+            "net": echelon.below,
+            "owed": echelon.outside,
+            "mail": echelon.outside,
+            "way": echelon.arriving,
+        }
+        for one in _parts(setup):
+            if one.name in counts:
+                each = np.einsum("ap,kl->plak", counts[one.name], np.eye(skus)).reshape(-1, links * skus)
+                weights[one.columns] = each / one.gain[:, None]
+        return weights
+
     def look(self, stock: Stock, told: Happenings, t: int) -> Tensor:
         """(B, features) the observation at the beginning of period t."""
         seen = self.see(stock, told, t) * torch.from_numpy(self.gain).to(self._dtype)
@@ -122,6 +138,22 @@ def _parts(setup: Setup) -> list[_Part]:
     ]
 
 
+class Echelon(NamedTuple):
+    """What counts as the position of each link: the target's stock and all below it, and what comes there."""
+
+    below: NDArray[np.int64]  # (A, S) nodes whose stock, less waiting customers, counts
+    arriving: NDArray[np.int64]  # (A, A) links whose goods on the way count
+    outside: NDArray[np.int64]  # (A, A) links whose orders count: those of a source inside are its own stock
+
+
+def echelon_of(setup: Setup) -> Echelon:
+    """The positions of a network's links, as observations in rows count them."""
+    sheet, external = view.sheet_of(setup), setup.source == EXTERNAL
+    arriving = sheet.below[:, setup.target]
+    inside = arriving * sheet.below[:, np.where(external, 0, setup.source)] * ~external
+    return Echelon(sheet.below, arriving, arriving - inside)
+
+
 class Rows:
     """Observations in rows, (B * A * K, FEATURES), of a network.
 
@@ -137,17 +169,13 @@ class Rows:
         self.columns = np.arange(view.FEATURES)
         self.gain = np.ones(view.FEATURES)
         self.ahead = int(sheet.protection.max()) + view.MORE
-        into = np.zeros((len(setup.opening), len(setup.source)))
-        into[setup.target, np.arange(len(setup.target))] = 1.0
         external = setup.source == EXTERNAL
-        origin = np.where(external, 0, setup.source)
-        arriving = sheet.below[:, setup.target]
-        inside = arriving * sheet.below[:, origin] * ~external
+        echelon = echelon_of(setup)
         self._external = self._of(external[:, None])
-        self._origin = torch.from_numpy(origin)
+        self._origin = torch.from_numpy(np.where(external, 0, setup.source))
         self._target = torch.from_numpy(setup.target)
         self._below, self._reach = self._of(sheet.below), self._of(sheet.reach)
-        self._arriving, self._outside = self._of(arriving), self._of(arriving - inside)
+        self._arriving, self._outside = self._of(echelon.arriving), self._of(echelon.outside)
         self._protection = self._of(sheet.protection[:, None])
         self._still = self._unchanging()
 

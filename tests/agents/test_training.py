@@ -283,7 +283,7 @@ def test_a_recipe_needs_an_env():
         make_recipe({})
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", [name for name in PRESETS if "algorithm" not in PRESETS[name]])
 def test_every_preset_is_a_recipe_whose_chunks_hold_whole_episodes(name):
     one = make_recipe({"env_id": ENV, **PRESETS[name]})
     assert one.steps <= 4_000_000
