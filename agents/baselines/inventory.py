@@ -22,7 +22,7 @@ from workgym.agents.inventory.demand import Demand, Normal
 from workgym.agents.policy import Floats, Policy
 from workgym.envs.base import VectorEnv
 from workgym.envs.supply_chain.env import SupplyChainVectorEnv, Wish, lanes_of, setup_for
-from workgym.envs.supply_chain.view import BOUND
+from workgym.envs.supply_chain.view import BOUND, Sheet, sheet_of
 from workgym.services.kernel import BadInput
 from workgym.services.supply_chain.rules import FRACTION
 from workgym.services.supply_chain.scenario import EXTERNAL, Setup
@@ -67,7 +67,6 @@ class Counter(Protocol):
     """A backend whose state planners may read."""
 
     setup: Setup
-    sheet: Any
 
     def state_bytes(self, lane: int) -> bytes:
         """The lane's canonical state."""
@@ -89,7 +88,7 @@ def shelf_of(backend: Counter, obs: Floats) -> Shelf:
 
 
 def _read_off(backend: Counter, obs: Floats) -> Shelf:
-    setup, sheet, n = backend.setup, backend.sheet, len(obs)
+    setup, sheet, n = backend.setup, seen_by(backend), len(obs)
     (links, skus), nodes = setup.most.shape, len(setup.opening)
     head = obs[:, : 2 * nodes * skus].reshape(n, nodes, skus, 2)
     width = 1 + setup.delay + setup.horizon
@@ -97,6 +96,12 @@ def _read_off(backend: Counter, obs: Floats) -> Shelf:
     units = np.rint(tail.astype(np.float64) / sheet.link_scale[:, :, None]).astype(np.int64)
     net = np.rint(head[..., 0].astype(np.float64) / sheet.node_scale).astype(np.int64)
     return Shelf(net, units[..., 0], units[..., 1 : 1 + setup.delay], units[..., 1 + setup.delay :])
+
+
+def seen_by(backend: Counter) -> Sheet:
+    """The constants of a backend's observations; it has them at hand, or they are worked out again."""
+    known: Sheet | None = getattr(backend, "sheet", None)
+    return sheet_of(backend.setup) if known is None else known
 
 
 def _asked_for(backend: Counter, lanes: Any) -> Shelf:
@@ -118,6 +123,7 @@ class Classical(Buyer):
         super().begin(env)
         self.parts = cast("SupplyChainVectorEnv", env).parts
         self.network = replace(self.parts.network, periods=1)  # no textbook asks when the episode ends
+        self.sheet = seen_by(cast("Counter", self.backend))
         self.prepare()
 
     def prepare(self) -> None:
@@ -313,7 +319,7 @@ class Levelled(Classical):
 
     def starts(self) -> list[tuple[int, ...]]:
         """Levels to begin the search at: what usual demand takes of each node, and of all below it."""
-        return [self.usual_levels(self.backend.sheet.lead + self.setup.order_delay + 2), self.above()]
+        return [self.usual_levels(self.sheet.lead + self.setup.order_delay + 2), self.above()]
 
     def usual_levels(self, periods: Any) -> tuple[int, ...]:
         """What usual demand behind each link takes in so many periods (A,)."""
@@ -322,7 +328,7 @@ class Levelled(Classical):
 
     def above(self) -> tuple[int, ...]:
         """Levels of whole branches: each one covers its own lead time and the longest one below."""
-        return self.usual_levels(self.backend.sheet.protection)
+        return self.usual_levels(self.sheet.protection)
 
     def tied(self) -> tuple[int, ...]:
         """Of every level the group that it moves with; equal links share theirs."""
@@ -383,16 +389,23 @@ def episode_money(env: VectorEnv, policy: Policy, discount: float = 1.0, seed: i
 class EchelonStock(Levelled):
     """Every link fills up its node and all below it, as far as it carries and its source has goods."""
 
-    def units(self, obs: Floats) -> Orders:
-        """What is missing to the levels."""
-        position = self.backend.insight().position[..., 0]
-        wanted = np.maximum(np.array(self.levels) - position, 0)
-        shelf = shelf_of(cast("Counter", self.backend), obs)
+    def order(self, shelf: Shelf) -> Orders:
+        """(N, links) units."""
+        wanted = np.maximum(np.array(self.levels) - self.position(shelf), 0)
         there = shelf.net[:, np.maximum(self.setup.source, 0), 0]
         at_once = (self.setup.source != EXTERNAL) & (self.setup.order_delay == 0)
         wanted = np.where(at_once, np.minimum(wanted, np.maximum(there, 0)), wanted)
-        carried = np.where(self.setup.capacity > 0, self.setup.capacity, self._most)
-        return np.asarray(np.clip(wanted, 0, np.minimum(carried, self._most)), dtype=np.int64)
+        return np.minimum(wanted, np.where(self.setup.capacity > 0, self.setup.capacity, self._most))
+
+    def position(self, shelf: Shelf) -> Orders:
+        """(N, A) stock at each link's target and below it, on its way there and ordered for there."""
+        below = self.sheet.below  # (A, S)
+        inner = below[:, self.setup.target]  # (A, A) whether a link leads to the target or below it
+        source = self.setup.source
+        inside = (source != EXTERNAL) & (below[:, np.maximum(source, 0)] == 1)
+        asked = (shelf.ordered - shelf.coming)[..., 0]
+        on_the_way = shelf.coming[..., 0] @ inner.T + asked @ (inner * ~inside).T
+        return np.asarray(shelf.net[..., 0] @ below.T + on_the_way)
 
 
 class InstallationStock(Levelled):

@@ -178,3 +178,22 @@ def test_allocations_never_ask_for_more_than_the_warehouse_has():
         orders = policy.act(obs, env.mask)
         assert (orders[:, 1:].sum(axis=1) <= shelf.net[:, 0, 0]).all()
         obs, *_ = env.step(orders)
+
+
+@pytest.mark.parametrize(
+    ("env_id", "name"),
+    [
+        (textbook.LOST_SALES, "optimal"),
+        (textbook.SERIAL, "clark-scarf"),
+        (textbook.BEER_GAME, "sterman"),
+        (textbook.OR_GYM, "echelon-base-stock"),
+    ],
+)
+def test_the_live_service_is_read_like_its_twin(env_id, name):
+    money = [
+        textbook.episode_money(
+            vector(env_id, lanes=2, periods=12, backend=backend), make_baseline(env_id, name)
+        ).tolist()
+        for backend in ("twin", "embedded")
+    ]
+    assert money[0] == money[1]
