@@ -26,11 +26,26 @@ PRESETS: dict[str, dict[str, Any]] = {
     # Supply chains of many SKUs in whole episodes: observation="rows", one network for all of them.
     "pathwise-rows": {
         **_PATHWISE,
-        "lanes": 16,
-        "updates": 200,
-        "chunk_updates": 50,
+        "lanes": 14,
+        "updates": 280,
+        "chunk_updates": 70,
+        "learning_rate": 0.004,
+        "final_rate": 0.02,
+        "scatter": 0.0,
         "rounding": "whole",
-        "scatter": 0.25,
-        "learning_rate": 0.003,
+    },
+    # The same with PPO over order-up-to levels (view actions="cover"): far behind, for comparison.
+    "cover": {
+        "algorithm": "ppo",
+        "lanes": 16,
+        "n_steps": 60,
+        "minibatch": 20,
+        "steps": 28_800,
+        "chunk_steps": 9_600,
+        "epochs": 4,
+        "gamma": 0.99,
+        "gae_lambda": 0.95,
+        "ent_coef": 0.0,
+        "final_rate": 0.1,
     },
 }
