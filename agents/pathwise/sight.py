@@ -257,7 +257,7 @@ class Rows:
             15: self._of(setup.order_cost) / week_value,
             18: self._of(1 - told.is_open[t]).expand(shape),
             19: self._of(cost),
-            20: self._of((setup.periods - t) / protection[:, None]).expand(shape),
+            20: self._of(factor[:3].sum(axis=0)[:, None] / 3000.0).expand(shape),
             22: self._of(setup.pack) * unit,
         }
         return given

@@ -58,8 +58,8 @@ class EmbeddedBackend:
         self._kinds = (actions, observation)
         self._plan = Plan(network, setup)
         self._arrays = twin.empty_lanes(setup, lanes)
-        self._sheet = view.sheet_of(setup)
-        self._insight = view.new_insight(setup, self._sheet, lanes)
+        self.sheet = view.sheet_of(setup)
+        self._insight = view.new_insight(setup, self.sheet, lanes)
         self.database = Database(url)
         self.database.create(metadata)
         run = secrets.token_hex(6)
@@ -110,7 +110,7 @@ class EmbeddedBackend:
             asked = np.ascontiguousarray(actions).reshape(self.lanes, -1)
             quantities: base.Ints = np.zeros(asked.shape, dtype=np.int64)
             _understand(
-                self.setup, self._sheet, yard.lanes, self._insight, kind, acts, asked, quantities, refusal
+                self.setup, self.sheet, yard.lanes, self._insight, kind, acts, asked, quantities, refusal
             )
             plays = acts & (refusal == rules.OK)
             if plays.any():
@@ -120,13 +120,18 @@ class EmbeddedBackend:
 
     def _show(self, floor: Floor, booked: Booked, refusal: base.Ints, missed: base.Ints) -> base.Board:
         credit = np.zeros((self.lanes, self.setup.most.size), dtype=np.int64)
-        _share_credit(self.setup, self._sheet, booked.profit, credit)
+        _share_credit(self.setup, self.sheet, booked.profit, credit)
         ended = floor.rows[:, sql.WORLD_ENDED] == 1
         return env.show(
-            self.setup, self._sheet, self._arrays, self._insight,
+            self.setup, self.sheet, self._arrays, self._insight,
             self._kinds[1] == "rows", self._kinds[0] == "cover",
             booked.accounts.sum(axis=1), ended, refusal, missed, credit,
         )  # fmt: skip
+
+    def insight(self) -> view.Insight:
+        """What planners see of all lanes: expected demand and positions."""
+        view.foresee(self.setup, self.sheet, self._arrays, self._insight)
+        return self._insight
 
     def state_bytes(self, lane: int) -> bytes:
         """The lane's canonical state."""

@@ -16,7 +16,7 @@ from workgym.envs import base
 from workgym.envs.supply_chain import view
 from workgym.envs.supply_chain.picture import picture_of, require_matplotlib
 from workgym.envs.supply_chain.story import Remembered
-from workgym.services.compiled import KERNEL
+from workgym.services.compiled import KERNEL, bound
 from workgym.services.kernel import BadInput, did_you_mean
 from workgym.services.scenario import episode_key
 from workgym.services.supply_chain import rules, scenario, state, twin
@@ -28,6 +28,7 @@ VERSION = "supply-chain-v0.1"
 BACKENDS = ("twin", "embedded")
 ENCODINGS = ("units", "box", "cover")
 OBSERVATIONS = ("flat", "rows")
+_FLOAT, _INT, _FLAG = np.dtype(np.float32), np.dtype(np.int64), np.dtype(np.bool_)
 
 
 def task_of(
@@ -100,8 +101,10 @@ def _advance(
     refusal: Any,
     violations: Any,
     credit: Any,
+    rows: bool,
+    obs: Any,
 ) -> None:
-    """Advance every lane; `terms` is (N, accounts)."""
+    """Advance every lane and show it; `terms` is (N, accounts), `obs` as `view.look` fills it."""
     skus = setup.most.shape[1]
     for i in range(len(mode)):
         refusal[i] = rules.OK
@@ -127,6 +130,7 @@ def _advance(
             lanes.ledger[i, account] += terms[i, account]
         violations[i] = lanes.lane[i, twin.MISSED] - missed
         ended[i] = lanes.lane[i, twin.ENDED] == 1
+    view.look(setup, sheet, lanes, insight, rows, kind == view.COVER, ended, obs)
 
 
 class TwinBackend:
@@ -150,22 +154,41 @@ class TwinBackend:
         self.sheet = view.sheet_of(setup)
         self._insight = view.new_insight(setup, self.sheet, lanes)
         self._orders = np.zeros(setup.most.size, dtype=np.int64)
+        self._bind()
 
     def advance(self, mode: NDArray[np.int8], actions: base.Ints, episodes: base.Episodes) -> base.Board:
         """Let each lane act, begin or stand still."""
-        n = self.lanes
-        terms = np.zeros((n, len(rules.ACCOUNTS)), dtype=np.int64)
-        ended, refusal = np.empty(n, dtype=np.bool_), np.empty(n, dtype=np.int64)
-        violations, credit = np.empty(n, dtype=np.int64), np.zeros((n, self.setup.most.size), dtype=np.int64)
-        asked = np.ascontiguousarray(actions).reshape(n, -1)
-        _advance(
-            self.setup, self.sheet, self._lanes, self._insight, self._orders, self._kind,
-            np.ascontiguousarray(mode), asked, episodes, terms, ended, refusal, violations, credit,
+        n, decisions = self.lanes, self.setup.most.size
+        terms = np.zeros((n, len(rules.ACCOUNTS)), _INT)
+        ended, refusal, violations = np.empty(n, _FLAG), np.empty(n, _INT), np.empty(n, _INT)
+        credit, obs = np.zeros((n, decisions), _INT), np.empty(self._shape, _FLOAT)
+        asked = np.ascontiguousarray(actions).reshape(n, decisions)
+        self._run(
+            *self._fixed, np.ascontiguousarray(mode), asked, episodes,
+            terms, ended, refusal, violations, credit, self._rows, obs,
         )  # fmt: skip
-        return show(
-            self.setup, self.sheet, self._lanes, self._insight, self._rows, self._kind == view.COVER,
-            terms, ended, refusal, violations, credit,
+        return board_of(self._rows, obs, terms, ended, refusal, violations, credit)
+
+    def _bind(self) -> None:
+        n, decisions = self.lanes, self.setup.most.size
+        features = view.FEATURES if self._rows else view.flat_features(self.setup)
+        self._shape = (n, decisions if self._rows else 1, features)
+        self._fixed = self.setup, self.sheet, self._lanes, self._insight, self._orders, self._kind
+        number, flag = np.zeros(n, _INT), np.zeros(n, _FLAG)
+        episodes = base.Episodes(np.uint64(0), number, number, number)
+        self._run = bound(
+            _advance, *self._fixed, np.zeros(n, np.int8), np.zeros((n, decisions), _INT), episodes,
+            np.zeros((n, len(rules.ACCOUNTS)), _INT), flag, number, number, np.zeros((n, decisions), _INT),
+            self._rows, np.zeros(self._shape, _FLOAT),
         )  # fmt: skip
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the compiled kernel."""
+        return {name: value for name, value in vars(self).items() if name != "_run"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._bind()
 
     def insight(self) -> view.Insight:
         """What planners see of all lanes: expected demand and positions."""
@@ -215,9 +238,22 @@ def show(
     features = view.FEATURES if rows else view.flat_features(setup)
     obs = np.empty((n, decisions, features), dtype=np.float32)
     view.look(setup, sheet, lanes, insight, rows, covers, ended, obs)
+    return board_of(rows, obs, terms, ended, refusal, violations, credit)
+
+
+def board_of(
+    rows: bool,
+    obs: base.Floats,
+    terms: base.Ints,
+    ended: base.Bools,
+    refusal: base.Ints,
+    violations: base.Ints,
+    credit: base.Ints,
+) -> base.Board:
+    """A board of observations (N, decisions or 1, features) and `terms` (N, accounts)."""
     return base.Board(
         obs if rows else obs[:, 0],
-        np.empty((n, 0), dtype=np.bool_),
+        np.empty((len(obs), 0), _FLAG),
         np.ascontiguousarray(terms.T),
         ended,
         refusal,

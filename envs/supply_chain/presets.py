@@ -258,7 +258,8 @@ class SerialEnv(Preset):
     ## Reward
 
     Less holding on shelves and on the way (goods on the way cost what they cost at the stage they
-    left), less a penalty for waiting customers. In 1/100,000 of the cost unit.
+    left; on the last link once more when they leave, as `purchases`, because Clark and Scarf count one
+    period more there), less a penalty for waiting customers. In 1/100,000 of the cost unit.
 
     ## Episode end
 
@@ -375,8 +376,8 @@ class BeerGameEnv(Preset):
 
     ## Department
 
-    Factory, distributor, wholesaler and retailer of one beer. Orders need two weeks to reach the next
-    stage, beer two weeks to come back.
+    Factory, distributor, wholesaler and retailer of one beer. An order is read by the next stage a week
+    later, beer takes two weeks to come back; the factory brews at once.
 
     ## Observation
 
@@ -535,6 +536,11 @@ class RetailEnv(Preset):
     build = staticmethod(retail)
     usual = Wish(observation="rows")
     tolerance = 20
+
+    @classmethod
+    def known_parameters(cls) -> list[str]:
+        """Those of the synthetic assortment, and a history."""
+        return [*super().known_parameters(), "history"]
 
     @classmethod
     def parts(cls, split: str, parameters: dict[str, Any]) -> Parts:

@@ -2,7 +2,8 @@
 
 Rows are what one buyer would look at for one SKU on one link, in units of its own demand, so that a
 policy learned on some SKUs serves others. Everything is a function of what the business knows: its
-stock, its orders, its estimate of demand, the calendar and the promotions that it plans itself.
+stock, its orders, its estimate of demand, the calendar and the promotions that it plans itself. Rows do
+not show how much of the episode is left: a business does not end, and who knew the last day would sell out.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ HEAD = (
     "spread of the lead time",
     "the source is closed",
     "purchase price today, over the usual",
-    "periods left, over the protection interval",
+    "expected demand of the next three periods",
     "lumpiness: variance over mean of demand",
     "units that are ordered together",
     "share of the link's capacity that a usual period takes",
@@ -314,7 +315,7 @@ def observe_row(setup: Any, sheet: Any, lanes: Any, insight: Any, i: int, a: int
     row[19] = np.float32(1.0)
     if setup.cost[a, k] > 0:
         row[19] = np.float32(scenario.cost_of(setup, key, family, t, a, k) / setup.cost[a, k])
-    row[20] = _bounded((setup.periods - t) / sheet.protection[a])
+    row[20] = _bounded(_sum(ahead, k, 0, 3) / 3000.0)
     row[21] = _bounded(sheet.lumpy[a, k] / 4.0)
     row[22] = _bounded(setup.pack[a, k] * unit)
     row[23] = _bounded(sheet.load[a])

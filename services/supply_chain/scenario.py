@@ -255,7 +255,9 @@ def begins_at(setup: Any, key: Any) -> int:
     """Where in the cycle, or in the history, an episode begins."""
     if len(setup.history) > 0:
         return below(draw(key, _BEGIN, 0, 0), len(setup.history) - setup.periods + 1)
-    return below(draw(key, _BEGIN, 0, 0), setup.season.shape[1]) if setup.random_start == 1 else 0
+    if setup.random_start == 0 or setup.season.shape[1] == 1:
+        return 0
+    return below(draw(key, _BEGIN, 0, 0), setup.season.shape[1])
 
 
 @njit(**PART)
@@ -292,7 +294,10 @@ def factor_pm(setup: Any, steps: int) -> int:
 @njit(**PART)
 def hidden_steps(setup: Any, key: Any, family: int, t: int, k: int) -> int:
     """What the family's change and shared shocks do to demand; nobody knows it before."""
-    steps = setup.shocks[below(draw(key, _SHOCK, t // setup.shock_days, setup.season_class[k]), SHOCKS)]
+    steps = 0
+    if setup.shocks[0] != 0:  # the lowest of them, so that the others are 0 too
+        block = t // setup.shock_days
+        steps = setup.shocks[below(draw(key, _SHOCK, block, setup.season_class[k]), SHOCKS)]
     move = setup.families[family, LEVEL_STEPS]
     if move == 0:
         return steps
@@ -311,14 +316,14 @@ def demand_of(setup: Any, key: Any, family: int, t: int, s: int, k: int) -> int:
     if setup.group[s, k] < 0:
         return 0
     bits = draw(key, _DEMAND, t, s * setup.group.shape[1] + k)
-    hidden = hidden_steps(setup, key, family, t, k)
     if len(setup.history) > 0:
+        hidden = hidden_steps(setup, key, family, t, k)
         asked = max(np.int64(setup.history[begins_at(setup, key) + t, s, k]), 0)
         return rules.part(asked, factor_pm(setup, hidden), below(bits, 1000))
     group = setup.tables.group[setup.group[s, k]]
     step = setup.step[s, k]
     if group[1] > 1:
-        step += hidden + known_steps(setup, key, family, t, k)
+        step += hidden_steps(setup, key, family, t, k) + known_steps(setup, key, family, t, k)
     table = group[0] + min(max(step - group[2], 0), group[1] - 1)
     low32 = bits & np.uint64(0xFFFFFFFF)
     at = setup.tables.at[table] + setup.tables.guide[table, low32 >> np.uint64(24)]
@@ -365,9 +370,11 @@ def is_closed(setup: Any, key: Any, family: int, t: int, a: int) -> bool:
 def lead_of(setup: Any, key: Any, family: int, t: int, a: int, k: int) -> int:
     """Periods until what is shipped over a link today arrives."""
     entity = a * setup.most.shape[1] + k
-    drawn, at = chance(key, _LEAD, t, entity), 0
-    while drawn >= setup.lead_chance[a, at]:
-        at += 1
+    at = 0
+    if setup.lead_chance[a, 0] < rules.ALL:
+        drawn = chance(key, _LEAD, t, entity)
+        while drawn >= setup.lead_chance[a, at]:
+            at += 1
     late = setup.families[family, LATE_DAYS]
     if late > 0 and setup.source[a] == EXTERNAL:
         return setup.leads[a, at] + below(draw(key, _LATE, t, entity), late + 1)
@@ -388,4 +395,8 @@ def lost_on_the_way(setup: Any, key: Any, family: int, t: int, a: int, k: int, s
 @njit(**PART)
 def staying(setup: Any, key: Any, t: int, s: int, k: int, unmet: int) -> int:
     """Units of today's unserved demand whose customers wait."""
+    if unmet == 0 or setup.waits_pm[s] == 0:
+        return 0
+    if setup.waits_pm[s] == rules.ALL:
+        return unmet
     return rules.part(unmet, setup.waits_pm[s], chance(key, _WAITS, t, s * setup.group.shape[1] + k))

@@ -17,6 +17,7 @@ from gymnasium.vector import AutoresetMode
 from workgym.agents.mlp import MlpPolicy, random_policy
 from workgym.agents.sb3 import LanesVecEnv
 from workgym.agents.training import initial_state, make_recipe, policy_from, train_chunk
+from workgym.envs import ENV_IDS
 from workgym.envs.base import Board, VectorEnv
 from workgym.factory import evaluate
 from workgym.services.kernel import BadInput
@@ -241,3 +242,19 @@ def test_latency_is_that_of_all_rows_of_a_step(monkeypatch: pytest.MonkeyPatch) 
     told = evaluate.latency(Watched(), env_id("rows"), {})
     assert set(shapes) == {((1, ROWS, 2), (1, 0))}
     assert 0 < told["p50"] <= told["p99"]
+
+
+CHAINS = [one for one in ENV_IDS if "SupplyChain" in one]
+
+
+@pytest.mark.parametrize("chain", CHAINS)
+def test_every_supply_chain_plays_through_the_adapter(chain: str) -> None:
+    adapter = LanesVecEnv.make(chain, 2)
+    adapter.action_space.seed(0)
+    assert adapter.reset().shape == (adapter.num_envs, *adapter.observation_space.shape)
+    for _ in range(5):
+        seen, rewards, dones, infos = adapter.step(actions_for(adapter))
+        assert np.isfinite(seen).all()
+        assert rewards.shape == dones.shape == (adapter.num_envs,) == (len(infos),)
+        assert np.isfinite(rewards).all()
+    adapter.close()
