@@ -497,7 +497,7 @@ class RetailEnv(Preset):
 
     Cents: sales less purchases, an order cost for each line, holding (a day costs 1 % of a unit's cost
     in a store, 0.4 % in the centre), and goodwill of 10 % of the price of what was not there. What is
-    left at the end counts 90 % of its cost.
+    left at the end counts its cost, so that nothing is won by selling out.
 
     ## Episode end
 

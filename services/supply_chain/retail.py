@@ -149,7 +149,7 @@ def _centre(usual: Amounts, costs: Amounts) -> Node:
     return Node(
         "centre",
         holding=_int(costs * 0.004),
-        salvage=_int(costs * 0.9),
+        salvage=_int(costs),
         opening=_int(np.ceil(usual.sum(axis=0) * 4 + 2)),
     )
 
@@ -168,7 +168,7 @@ def _store(
         price=_int(prices),
         holding=_int(costs * 0.01),
         lost=_int(prices * 0.1),
-        salvage=_int(costs * 0.9),
+        salvage=_int(costs),
         opening=_int(np.ceil(usual * (days + 2) + 1)),
     )
 
