@@ -34,6 +34,7 @@ class Happenings(NamedTuple):
     factor_pm: Ints  # (T + ahead, B, 1, K) what season and promotions do to demand
     steps: Ints  # (T + ahead, B, 1, K) the same in sixteenths of an octave
     promoted: Ints  # (T + ahead, B, 1, K) 1 where a SKU is promoted
+    begins: Ints  # (B,) where in the cycle, or in the history, an episode begins
 
     @property
     def periods(self) -> int:
@@ -43,12 +44,13 @@ class Happenings(NamedTuple):
 
 @njit(**KERNEL)
 def _write(setup: Any, key: Any, family: Any, out: Any) -> None:
-    _, _, demand, price, cost, is_open, lead, loss_pm, factor_pm, steps, promoted = out
+    _, _, demand, price, cost, is_open, lead, loss_pm, factor_pm, steps, promoted, begins = out
     periods, batch, nodes, skus = demand.shape
     links = len(setup.source)
     for b in range(batch):
         if family[b] < 0:
             family[b] = scenario.drawn_family(key[b], len(setup.families))
+        begins[b] = scenario.begins_at(setup, key[b])
         for a in range(links):
             more = setup.families[family[b], FAMILY_LOSS_PM] if setup.source[a] == EXTERNAL else 0
             loss_pm[b, a, 0] = setup.loss_pm[a] + more
@@ -101,6 +103,7 @@ def happenings(
         factor_pm=empty(periods + ahead, batch, 1, skus),
         steps=empty(periods + ahead, batch, 1, skus),
         promoted=empty(periods + ahead, batch, 1, skus),
+        begins=empty(batch),
     )
     _write(setup, key, out.family, out)
     return out

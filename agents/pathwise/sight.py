@@ -177,6 +177,7 @@ class Rows:
         self._below, self._reach = self._of(sheet.below), self._of(sheet.reach)
         self._arriving, self._outside = self._of(echelon.arriving), self._of(echelon.outside)
         self._protection = self._of(sheet.protection[:, None])
+        self._lumpy = self._of(np.maximum(sheet.lumpy, 0.25))
         self._still = self._unchanging()
 
     def _of(self, values: np.ndarray) -> Tensor:
@@ -245,10 +246,12 @@ class Rows:
         price = np.maximum(np.maximum(setup.cost, setup.price[setup.target]), 1)
         week_value = (usual * (7.0 * self._of(price))).clamp_min(1.0)
         cost = np.where(setup.cost > 0, told.cost[t] / np.maximum(setup.cost, 1), 1.0)
+        expected = torch.floor(level * self._of(covered) / rules.ALL) / rules.FRACTION
+        told_now = self._outlook(told, t, expected) * unit[..., None]
         given = {n: one.expand(shape) for n, one in self._still.items()}
         given |= {
             6: self._of(factor[0][:, None] / 1000.0).expand(shape),
-            7: torch.floor(level * self._of(covered) / rules.ALL) / rules.FRACTION * unit,
+            7: expected * unit,
             8: self._of(week / (1000.0 * view.MORE)),
             9: (self._reach @ stock.asked) / usual,
             10: self._of(promoted[0][:, None]).expand(shape),
@@ -260,4 +263,14 @@ class Rows:
             20: self._of(factor[:3].sum(axis=0)[:, None] / 3000.0).expand(shape),
             22: self._of(setup.pack) * unit,
         }
-        return given
+        first = len(view.HEAD) + view.SLOTS
+        return given | {first + q: one for q, one in enumerate(told_now.unbind(-1))}
+
+    def _outlook(self, told: Happenings, t: int, expected: Tensor) -> Tensor:
+        """(B, A, K, 3) quantiles of demand over the protection interval: forecast, else by the estimate."""
+        spread = torch.sqrt(expected * self._lumpy)[..., None] * self._of(np.array(view.NORMAL))
+        estimate = (expected[..., None] + spread).clamp_min(0.0)
+        if not len(self.setup.outlook):
+            return estimate
+        forecast = self._of(self.setup.outlook[told.begins + t] / rules.FRACTION)
+        return torch.where(forecast[..., :1] < 0, estimate, forecast)

@@ -372,9 +372,9 @@ class SupplyChainEnv(base.Env):
     | SKUs | 1 each | what season and promotions do to demand today, octaves |
     | calendar | 1 | share of the episode that has passed |
 
-    `rows`: (links x SKUs, 32), one row for each decision, relative to the SKU's own demand, so that one
+    `rows`: (links x SKUs, 35), one row for each decision, relative to the SKU's own demand, so that one
     policy serves all SKUs. Features: `workgym.envs.supply_chain.view.HEAD`, then the pipeline by
-    period.
+    period, then P10, P50 and P90 of the demand over the protection interval.
 
     ## Action
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, ClassVar
 
+import numpy as np
 from gymnasium.vector import AutoresetMode
 
 from workgym.envs.supply_chain.env import (
@@ -20,9 +21,11 @@ from workgym.envs.supply_chain.env import (
     Wish,
     setup_for,
 )
+from workgym.envs.supply_chain.view import sheet_of
 from workgym.services.kernel import BadInput, did_you_mean
 from workgym.services.supply_chain import presets
 from workgym.services.supply_chain.demand_history import DemandBook
+from workgym.services.supply_chain.outlook import Outlook
 from workgym.services.supply_chain.retail import demand_of_book, retail, retail_of_history
 from workgym.services.supply_chain.scenario import Setup, setup_of
 from workgym.services.supply_chain.spec import Distribution, Network
@@ -487,7 +490,8 @@ class RetailEnv(Preset):
 
     ## Observation
 
-    `rows` by default, see `SupplyChainEnv`: (links x SKUs, 32).
+    `rows` by default, see `SupplyChainEnv`: (links x SKUs, 35). With `forecast` its last three features
+    are what the forecaster told before each period, else the env's own estimate.
 
     ## Action
 
@@ -530,6 +534,7 @@ class RetailEnv(Preset):
         stores: 1..20.
         periods: days of an episode.
         history: a book that `factory import demand` made, instead of the synthetic assortment.
+        forecast: of that book, a file that `workgym.agents.forecast.outlook.make_outlook` wrote.
     """
 
     env_id = "workgym/SupplyChain.retail-v0"
@@ -539,28 +544,50 @@ class RetailEnv(Preset):
 
     @classmethod
     def known_parameters(cls) -> list[str]:
-        """Those of the synthetic assortment, and a history."""
-        return [*super().known_parameters(), "history"]
+        """Those of the synthetic assortment, a history, and a forecast of it."""
+        return [*super().known_parameters(), "history", "forecast"]
 
     @classmethod
     def parts(cls, split: str, parameters: dict[str, Any]) -> Parts:
         """As every preset's, or a company's own history."""
         if parameters.get("history") is None:
-            return super().parts(split, {k: v for k, v in parameters.items() if k != "history"})
+            if parameters.get("forecast") is not None:
+                raise BadInput("expected a history too, found a forecast alone: it speaks of one's demand")
+            rest = {k: v for k, v in parameters.items() if k not in ("history", "forecast")}
+            return super().parts(split, rest)
         for name in parameters:
-            if name not in ("history", "periods"):
+            if name not in ("history", "forecast", "periods"):
                 raise BadInput(
-                    f"expected history and periods alone, found {name} too: SKUs and stores are the history's"
+                    f"expected history, forecast and periods alone, found {name} too: "
+                    "SKUs and stores are the history's"
                 )
+        forecast = parameters.get("forecast")
         given = str(parameters["history"]), split, int(parameters.get("periods", 60))
-        return Parts(cls.env_id, *_of_history(*given), cls.of_split(parameters), cls.tolerance)
+        made = _of_history(*given, None if forecast is None else str(forecast))
+        return Parts(cls.env_id, *made, cls.of_split(parameters), cls.tolerance)
 
 
 @lru_cache(maxsize=8)
-def _of_history(path: str, split: str, periods: int) -> tuple[Network, Setup]:
-    book = DemandBook.load(path).partition(split)
+def _of_history(path: str, split: str, periods: int, forecast: str | None) -> tuple[Network, Setup]:
+    whole = DemandBook.load(path)
+    book = whole.partition(split)
     network = retail_of_history(book, periods)
-    return network, setup_of(network, *demand_of_book(book))
+    if forecast is None:
+        return network, setup_of(network, *demand_of_book(book))
+    outlook = Outlook.load(forecast)
+    if outlook.book != whole.digest():
+        raise BadInput(
+            f"expected a forecast of {path}, found one of another book in {forecast}; make it again"
+        )
+    seen = outlook.quantiles[book.context : len(book.units)]
+    setup = setup_of(network, *demand_of_book(book), seen)
+    protection = sheet_of(setup).protection
+    if not np.array_equal(protection, outlook.protection):
+        raise BadInput(
+            f"expected a forecast over {protection.tolist()} periods, one number a link, found "
+            f"{outlook.protection.tolist()} in {forecast}; make it again"
+        )
+    return network, setup
 
 
 PRESETS: dict[str, type[Preset]] = {

@@ -54,7 +54,13 @@ HEAD = (
     "units that are ordered together",
     "share of the link's capacity that a usual period takes",
 )
-FEATURES = len(HEAD) + SLOTS
+OUTLOOK = (
+    "P10 of the demand over the protection interval, as forecast, else by the estimate",
+    "P50 of it",
+    "P90 of it",
+)
+NORMAL = (-1.2816, 0.0, 1.2816)  # deviations from the mean to P10, P50 and P90 of a normal law
+FEATURES = len(HEAD) + SLOTS + len(OUTLOOK)
 
 
 class Sheet(NamedTuple):
@@ -281,7 +287,7 @@ def _in_mail(lanes: Any, i: int, a: int, k: int) -> int:
 
 @njit(**INNER)
 def observe_row(setup: Any, sheet: Any, lanes: Any, insight: Any, i: int, a: int, k: int, row: Any) -> None:
-    """Fill the features (FEATURES,) of one decision; see `HEAD`. `look_ahead` comes first."""
+    """Fill the features (FEATURES,) of one decision: `HEAD`, slots, `OUTLOOK`. `look_ahead` comes first."""
     key, family, t = lanes.key[i], lanes.lane[i, twin.FAMILY], lanes.lane[i, twin.DAY]
     s, source, ahead = setup.target[a], setup.source[a], insight.ahead
     level = _reached(setup, sheet, lanes, i, a, k)
@@ -325,6 +331,23 @@ def observe_row(setup: Any, sheet: Any, lanes: Any, insight: Any, i: int, a: int
     for h in range(SLOTS, lanes.way.shape[3]):
         rest += lanes.way[i, a, k, h]
     row[24 + SLOTS - 1] = _bounded(row[24 + SLOTS - 1] + rest * unit)
+    _tell(setup, sheet, insight, key, t, i, a, k, unit, row[24 + SLOTS :])
+
+
+@njit(**INNER)
+def _tell(
+    setup: Any, sheet: Any, insight: Any, key: Any, t: int, i: int, a: int, k: int, unit: float, row: Any
+) -> None:
+    """Fill quantiles (3,) of demand over the protection interval: as forecast, else by the estimate."""
+    at = scenario.begins_at(setup, key) + t if len(setup.outlook) > 0 else 0
+    forecast = at < len(setup.outlook) and setup.outlook[at, a, k, 0] >= 0
+    expected = insight.expected[i, a, k] / rules.FRACTION
+    spread = np.sqrt(expected * max(sheet.lumpy[a, k], 0.25))
+    for q in range(len(NORMAL)):
+        units = max(expected + NORMAL[q] * spread, 0.0)
+        if forecast:
+            units = setup.outlook[at, a, k, q] / rules.FRACTION
+        row[q] = _bounded(units * unit)
 
 
 @njit(**INNER)

@@ -86,12 +86,14 @@ class Setup(NamedTuple):
     families: Ints  # (F, 8) the fields of `Family`
     history: NDArray[np.int32]  # (T, S, K) units that were really asked for, or (0, S, K)
     promoted: NDArray[np.bool_]  # (T, K) of that history
+    outlook: NDArray[np.int32]  # (T, A, K, 3) P10, P50, P90 of demand to come, see `Outlook`, or (0, A, K, 3)
 
 
 def setup_of(
     network: Network,
     history: NDArray[np.int32] | None = None,
     promoted: NDArray[np.bool_] | None = None,
+    outlook: NDArray[np.int32] | None = None,
 ) -> Setup:
     """A network as arrays.
 
@@ -100,15 +102,24 @@ def setup_of(
         history: (T, S, K) demand that an episode replays a window of, instead of drawing it. The
             distributions of the network then only say what is usual.
         promoted: (T, K) promotions of that history.
+        outlook: (T, A, K, 3) what a forecaster tells in each period of that history of the demand over
+            each link's protection interval: P10, P50, P90 in 1/256 units, -1 where it tells nothing.
 
     Raises:
-        BadInput: the history is shorter than an episode.
+        BadInput: the history is shorter than an episode, or the outlook is not of its periods.
     """
     n_nodes, n_skus = len(network.nodes), len(network.skus)
     if history is not None and len(history) < network.periods:
         raise BadInput(
             f"expected a history of at least {network.periods} periods, found {len(history)}; "
             "ask for shorter episodes (periods=...)"
+        )
+    seen = np.zeros((0, len(network.links), n_skus, 3), np.int32) if outlook is None else outlook
+    told = 0 if history is None or outlook is None else len(history)
+    if seen.shape != (told, len(network.links), n_skus, 3):
+        raise BadInput(
+            f"expected an outlook of {told} periods, {len(network.links)} links and {n_skus} SKUs, "
+            f"found {seen.shape}; it speaks of the periods of a history"
         )
     tables, group, step, usual = _demand(network)
     calendar = network.calendar
@@ -135,6 +146,7 @@ def setup_of(
         families=np.array([[int(v) for v in [*vars(one).values()][1:]] for one in network.families]),
         history=np.zeros((0, n_nodes, n_skus), np.int32) if history is None else history,
         promoted=np.zeros((0, n_skus), np.bool_) if promoted is None else promoted,
+        outlook=seen,
     )
 
 

@@ -12,6 +12,8 @@ import pytest
 import workgym.envs  # noqa: F401  the import registers the ids
 from workgym.envs.contract import Snapshot
 from workgym.envs.supply_chain import view
+from workgym.envs.supply_chain.env import Parts, Wish, lanes_of
+from workgym.services.supply_chain.scenario import setup_of
 from workgym.services.supply_chain.spec import SUPPLIER, Calendar, Distribution, Link, Network, Node
 from workgym.services.supply_chain.state import State
 
@@ -103,10 +105,10 @@ def test_rows_show_what_the_head_says() -> None:
         owed=[[2], [3]], mail=[[[1, 3]], [[0, 0]]], way=[[[0, 5]], [[0, 0]]], asked=[[0], [5]],
     )  # fmt: skip
     assert tuple(ROWS) == view.HEAD
-    assert obs.shape == (2, view.FEATURES) == (2, len(view.HEAD) + view.SLOTS)
+    assert obs.shape == (2, view.FEATURES) == (2, len(view.HEAD) + view.SLOTS + len(view.OUTLOOK))
     for feature, (name, expected) in enumerate(ROWS.items()):
         np.testing.assert_allclose(obs[:, feature], expected, rtol=1e-5, atol=1e-12, err_msg=name)
-    pipeline = obs[:, len(view.HEAD) :]
+    pipeline = obs[:, len(view.HEAD) : -3]
     assert pipeline[0].tolist() == [0.0, np.float32(5 / 6), *[0.0] * 6]
     assert not pipeline[1].any()
 
@@ -119,7 +121,37 @@ def test_the_last_slot_holds_all_that_comes_later() -> None:
     obs, _ = shown(network, "rows", way=way, level=[[0], [512]])
     unit = 1 / (2 * 13)  # protection of 12 periods and one
     slots = [0, 1, 2, 3, 4, 5, 6, 7 + 8 + 9 + 10 + 11 + 12]
-    np.testing.assert_allclose(obs[0, len(view.HEAD) :], [n * unit for n in slots], rtol=1e-6)
+    np.testing.assert_allclose(obs[0, len(view.HEAD) : -3], [n * unit for n in slots], rtol=1e-6)
+
+
+# Expected: 8 units in three periods into the depot, 2 in one into the shop; constant demand counts as a
+# quarter as lumpy as Poisson's. A tenth of a normal law lies below the mean less 1.2816 deviations.
+ESTIMATED = [
+    [(8 - 1.2816 * (8 / 4) ** 0.5) / 6, 8 / 6, (8 + 1.2816 * (8 / 4) ** 0.5) / 6],
+    [(2 - 1.2816 * (2 / 4) ** 0.5) / 2, 2 / 2, (2 + 1.2816 * (2 / 4) ** 0.5) / 2],
+]
+
+
+def test_without_a_forecast_rows_end_with_the_estimate() -> None:
+    obs, _ = shown(CHAIN, "rows", day=1, level=[[0], [512]])
+    np.testing.assert_allclose(obs[:, -3:], ESTIMATED, rtol=1e-5)
+    none, _ = shown(CHAIN, "rows", day=1, level=[[0], [32]])  # P10 of so little would be below zero
+    assert none[1, -3] == 0.0 < none[1, -2] < none[1, -1]
+
+
+def test_with_a_forecast_rows_end_with_what_it_told_before_the_period() -> None:
+    history = np.full((6, 2, 1), 2, np.int32)
+    told = np.zeros((6, 2, 1, 3), np.int32)
+    told[0] = [[[3 * 256, 6 * 256, 999 * 256]], [[1, 2, 3]]]
+    told[1] = [[[256, 512, 768]], [[-1, -1, -1]]]  # of the shop it tells nothing
+    parts = Parts(GENERAL, CHAIN, setup_of(CHAIN, history, None, told), lambda _: parts)
+    env = lanes_of(parts, 2, Wish(observation="rows"))
+    first, _ = env.reset(seed=0)
+    expected = [[3 / 6, 6 / 6, view.BOUND], [1 / 512, 2 / 512, 3 / 512]]
+    np.testing.assert_allclose(first[:, :, -3:], [expected] * 2, rtol=1e-5)
+    second = env.step(np.zeros((2, 2), dtype=np.int64))[0]
+    expected = [[1 / 6, 2 / 6, 3 / 6], ESTIMATED[1]]
+    np.testing.assert_allclose(second[:, :, -3:], [expected] * 2, rtol=1e-5)
 
 
 LARGEST = int(np.iinfo(np.int32).max)

@@ -9,10 +9,11 @@ import torch
 from workgym.agents.pathwise.happenings import happenings
 from workgym.agents.pathwise.sight import Flat, Rows
 from workgym.agents.pathwise.simulator import Simulator, facts_of, ledger
-from workgym.envs.supply_chain.env import SupplyChainVectorEnv
+from workgym.envs.supply_chain.env import ENV_ID, Parts, SupplyChainVectorEnv, Wish, lanes_of
 from workgym.services.scenario import episode_key, split_salt
 from workgym.services.supply_chain import presets
 from workgym.services.supply_chain.retail import retail
+from workgym.services.supply_chain.scenario import setup_of
 from workgym.services.supply_chain.spec import SUPPLIER, Distribution, Link, Network, Node
 from workgym.services.supply_chain.state import State
 
@@ -118,6 +119,28 @@ def test_a_policy_sees_what_the_env_shows(name, observation):
         np.testing.assert_allclose(seen, obs, atol=1e-5)
         action = some_orders(rng, env.backend.setup.most.size)
         orders = torch.from_numpy(env.task.decode(action)).double().view(LANES, *shape)
+        stock, _ = simulator.play(stock, orders, facts, t, told)
+        obs, *_ = env.step(action)
+
+
+def test_a_policy_sees_the_outlook_that_the_env_shows():
+    network, rng = retail(skus=3, stores=2, periods=30), np.random.default_rng(SEED)
+    outlook = np.sort(rng.integers(0, 30_000, (50, 3, 3, 3), dtype=np.int32), axis=-1)
+    outlook[rng.random((50, 3, 3)) < 0.2] = -1  # nothing was told
+    setup = setup_of(network, rng.integers(0, 9, (50, 3, 3), dtype=np.int32), None, outlook)
+    parts = Parts(ENV_ID, network, setup, lambda _: parts)
+    env = lanes_of(parts, LANES, Wish(actions="box", observation="rows"))
+    obs, _ = env.reset(seed=SEED)
+    keys = np.array([episode_key(split_salt(ENV_ID, "train"), SEED + n, 0) for n in range(LANES)], np.uint64)
+    eye, simulator = Rows(setup, torch.float64), Simulator(setup, torch.float64, exact=True)
+    told = happenings(setup, keys, np.full(LANES, -1), setup.periods, eye.ahead)
+    assert len(set(told.begins.tolist())) > 1
+    stock, facts = simulator.opened(LANES), facts_of(told, torch.float64)
+    for t in range(network.periods):
+        seen = eye.look(stock, told, t).numpy().reshape(obs.shape)
+        np.testing.assert_allclose(seen, obs, atol=1e-5)
+        action = some_orders(rng, setup.most.size)
+        orders = torch.from_numpy(env.task.decode(action)).double().view(LANES, *setup.most.shape)
         stock, _ = simulator.play(stock, orders, facts, t, told)
         obs, *_ = env.step(action)
 
