@@ -27,9 +27,9 @@ PRESETS: dict[str, dict[str, Any]] = {
     "pathwise-rows": {
         **_PATHWISE,
         "lanes": 14,
-        "updates": 400,
-        "chunk_updates": 100,
-        "learning_rate": 0.006,
+        "updates": 280,
+        "chunk_updates": 70,
+        "learning_rate": 0.004,
         "final_rate": 0.02,
         "scatter": 0.0,
         "rounding": "whole",
