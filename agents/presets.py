@@ -20,7 +20,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     # Looks two days ahead instead of one.
     "patient": {**_COMMON, "violation_cost": 1000, "gamma": 0.975, "gae_lambda": 0.95},
     # Supply chains on an endless horizon whose customers leave unserved: flat observations.
-    "pathwise": {**_PATHWISE, "window": 24, "tail": 8, "updates": 800, "learning_rate": 0.02},
+    "pathwise": {**_PATHWISE, "window": 24, "tail": 8, "updates": 1200, "learning_rate": 0.02},
     # The same where customers wait: there large steps run away.
     "pathwise-steady": {**_PATHWISE, "window": 24, "tail": 8, "updates": 800, "learning_rate": 0.005},
     # Supply chains of many SKUs in whole episodes: observation="rows", one network for all of them.
