@@ -1,7 +1,7 @@
 """How good the forecasters are, and what their forecasts earn: one table a panel.
 
     python -m benchmarks.forecast                 # a synthetic panel from a seed
-    python -m benchmarks.forecast FILE            # a real one instead: .csv, .npz or .pt
+    python -m benchmarks.forecast FILE            # a real one instead: .csv or .npz
     python -m benchmarks.forecast FILE --until 118 --cpu-seconds 600 --repeat 2
 
 A CSV has the columns date, sku, location, quantity; it is summed by week. A tensor has the shape (...,
@@ -54,17 +54,15 @@ def read_panel(path: Path, season: int) -> Panel:
 
 def read_tensor(path: Path) -> np.ndarray[Any, Any]:
     """(series, periods) of a tensor (..., periods)."""
-    if path.suffix == ".pt":
-        import torch
-
-        values = torch.load(path, weights_only=True).numpy()
-    elif path.suffix == ".npz":
+    if path.suffix == ".npz":
         with np.load(path, allow_pickle=False) as arrays:
             if len(arrays.files) != 1:
                 raise BadInput(f"expected one array in {path}, found {arrays.files}")
             values = arrays[arrays.files[0]]
     else:
-        raise BadInput(f"expected a .csv, .npz or .pt file, found {path.name}")
+        raise BadInput(
+            f"expected a .csv or .npz file, found {path.name}; docs/forecast.md says how a tensor becomes one"
+        )
     if values.ndim < 2:
         raise BadInput(f"expected (series..., periods) in {path}, found the shape {values.shape}")
     return np.asarray(values.reshape(-1, values.shape[-1]), dtype=np.float32)

@@ -13,7 +13,8 @@ from collections.abc import Sequence
 import uvicorn
 from sqlalchemy.exc import ArgumentError
 
-from workgym.services.catalogue import ASGIApp, application, service, services
+from workgym.services.catalogue import ASGIApp, service, services
+from workgym.services.hosting import hosted
 from workgym.services.kernel import BadInput, InfrastructureFault, NotFound, Service
 
 
@@ -56,7 +57,7 @@ def _serve(wanted: Service, database: str, listener: socket.socket) -> None:
 
 def _opened(wanted: Service, database: str) -> ASGIApp:
     try:
-        return application(wanted, database)
+        return hosted(wanted, database)
     except ArgumentError as error:
         raise BadInput(
             f"expected a database URL such as sqlite:///orders.db or postgresql://user@host/name, "

@@ -7,22 +7,23 @@ give other, equally good policies.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache, partial
 from itertools import product
-from typing import Any, NamedTuple, Protocol, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
 from workgym.agents.baselines import Role, baseline
-from workgym.agents.baselines.supply_chain import Buyer, Orders
+from workgym.agents.baselines.supply_chain import Buyer, Counter, Orders
 from workgym.agents.inventory import dual_sourcing, lost_sales, lost_sales_policies, one_warehouse, serial
 from workgym.agents.inventory.demand import Demand, Normal
 from workgym.agents.policy import Floats, Policy
 from workgym.envs.base import VectorEnv
 from workgym.envs.supply_chain.env import SupplyChainVectorEnv, Wish, lanes_of, setup_for
-from workgym.envs.supply_chain.view import BOUND, Sheet, sheet_of
+from workgym.envs.supply_chain.view import BOUND
 from workgym.services.kernel import BadInput
 from workgym.services.supply_chain.rules import FRACTION
 from workgym.services.supply_chain.scenario import EXTERNAL, Setup
@@ -63,15 +64,6 @@ class Shelf(NamedTuple):
         return np.asarray(self.coming + self.owed + self.mail.sum(axis=3))
 
 
-class Counter(Protocol):
-    """A backend whose state planners may read."""
-
-    setup: Setup
-
-    def state_bytes(self, lane: int) -> bytes:
-        """The lane's canonical state."""
-
-
 def shelf_of(backend: Counter, obs: Floats) -> Shelf:
     """The state behind observations: read off flat ones, else asked for.
 
@@ -88,7 +80,7 @@ def shelf_of(backend: Counter, obs: Floats) -> Shelf:
 
 
 def _read_off(backend: Counter, obs: Floats) -> Shelf:
-    setup, sheet, n = backend.setup, seen_by(backend), len(obs)
+    setup, sheet, n = backend.setup, backend.sheet, len(obs)
     (links, skus), nodes = setup.most.shape, len(setup.opening)
     head = obs[:, : 2 * nodes * skus].reshape(n, nodes, skus, 2)
     width = 1 + setup.delay + setup.horizon
@@ -96,12 +88,6 @@ def _read_off(backend: Counter, obs: Floats) -> Shelf:
     units = np.rint(tail.astype(np.float64) / sheet.link_scale[:, :, None]).astype(np.int64)
     net = np.rint(head[..., 0].astype(np.float64) / sheet.node_scale).astype(np.int64)
     return Shelf(net, units[..., 0], units[..., 1 : 1 + setup.delay], units[..., 1 + setup.delay :])
-
-
-def seen_by(backend: Counter) -> Sheet:
-    """The constants of a backend's observations; it has them at hand, or they are worked out again."""
-    known: Sheet | None = getattr(backend, "sheet", None)
-    return sheet_of(backend.setup) if known is None else known
 
 
 def _asked_for(backend: Counter, lanes: Any) -> Shelf:
@@ -123,7 +109,7 @@ class Classical(Buyer):
         super().begin(env)
         self.parts = cast("SupplyChainVectorEnv", env).parts
         self.network = replace(self.parts.network, periods=1)  # no textbook asks when the episode ends
-        self.sheet = seen_by(cast("Counter", self.backend))
+        self.sheet = self.backend.sheet
         self.prepare()
 
     def prepare(self) -> None:
@@ -131,12 +117,12 @@ class Classical(Buyer):
 
     def units(self, obs: Floats) -> Orders:
         """Orders, within what the links take."""
-        wanted = self.order(shelf_of(cast("Counter", self.backend), obs))
+        wanted = self.order(shelf_of(self.backend, obs))
         return np.clip(wanted, 0, self._most)
 
+    @abstractmethod
     def order(self, shelf: Shelf) -> Orders:
         """(N, links * SKUs) units."""
-        raise NotImplementedError
 
 
 def law_of(setup: Setup, node: int) -> Demand:

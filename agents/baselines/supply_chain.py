@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -50,7 +51,7 @@ TUNING_PERIODS = 150  # at most: beyond, more periods decide nothing
 
 
 class Counter(Protocol):
-    """A backend that lets planners see demand and positions."""
+    """A backend of a supply chain, as planners read it."""
 
     setup: Setup
     sheet: Sheet
@@ -58,8 +59,11 @@ class Counter(Protocol):
     def insight(self) -> Insight:
         """Expected demand and positions of all lanes."""
 
+    def state_bytes(self, lane: int) -> bytes:
+        """The lane's canonical state."""
 
-class Buyer:
+
+class Buyer(ABC):
     """Orders units over each link; subclasses say how many."""
 
     name: str
@@ -80,9 +84,9 @@ class Buyer:
             raise BadInput(f"expected actions that are units or numbers, found {space}; use actions='units'")
         self._scalar = isinstance(space, gym.spaces.Discrete)
 
+    @abstractmethod
     def units(self, obs: Floats) -> Orders:
         """(N, links * SKUs) units to order."""
-        raise NotImplementedError
 
     def act(self, obs: Floats, mask: Bools) -> NDArray[Any]:
         """Orders of all lanes, as the env's action space has them."""

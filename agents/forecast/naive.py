@@ -5,6 +5,7 @@ They are also what runs when nothing else can: no library, no training, no state
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -22,7 +23,7 @@ from workgym.agents.forecast.panel import Floats, Panel
 from workgym.services.kernel import BadInput
 
 
-class _Naive:
+class _Naive(ABC):
     """What all of them share: nothing is learned, so the header is all there is to save."""
 
     name = ""
@@ -45,8 +46,9 @@ class _Naive:
         at = checked_origins(panel, origins, self.horizon)
         return np.stack([self._at(panel.demand[:, :t]) for t in at], axis=1)
 
+    @abstractmethod
     def _at(self, past: Floats) -> Floats:
-        raise NotImplementedError
+        """(series, horizon, quantiles) forecasts after the demand (series, periods)."""
 
     def _alike(self, points: Floats) -> Floats:
         """(series, horizon, quantiles) of point forecasts (series, horizon): no quantile differs."""

@@ -6,6 +6,7 @@ all series. Demand is divided by a causal mean, so that slow and fast movers sha
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -92,7 +93,7 @@ class Table:
         return np.where(seen, self.panel.demand[series, np.where(seen, period, 0)], np.nan).astype(np.float32)
 
 
-class _Trees:
+class _Trees(ABC):
     """What forest and boosting share: the table, the sample, the scale."""
 
     name = ""
@@ -151,19 +152,21 @@ class _Trees:
             out[part] = self._tell(rows) * table.scale[series[part], origin[part] - 1, None]
         return np.sort(np.maximum(out, 0), axis=1).reshape(*shape, -1)
 
+    @abstractmethod
     def _grow(self, rows: Floats, target: Floats, weight: Floats) -> None:
-        raise NotImplementedError
+        """Learn from rows (n, features), targets (n,) and weights (n,)."""
 
+    @abstractmethod
     def _tell(self, rows: Floats) -> Floats:
-        raise NotImplementedError
+        """(n, quantiles) of rows (n, features), in units of their scale."""
 
+    @abstractmethod
     def save(self) -> dict[str, bytes]:
         """As `Forecaster.save`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def restore(self, files: Mapping[str, bytes]) -> Forecaster:
         """As `Forecaster.restore`."""
-        raise NotImplementedError
 
 
 class QuantileForest(_Trees):

@@ -118,7 +118,8 @@ def _advance(
             refusal[i] = twin.refuse(setup, lanes, i, orders)
             if refusal[i] == rules.OK:
                 twin.play_period(setup, lanes, i, orders, terms[i])
-                view.share_credit(setup, sheet, lanes.scratch.profit, credit[i])
+                if rows:
+                    view.share_credit(setup, sheet, lanes.scratch.profit, credit[i])
         elif mode[i] == base.BEGIN:
             key = episode_key(episodes.salt, episodes.seed[i], episodes.number[i])
             family = episodes.family[i]

@@ -9,24 +9,38 @@ FastAPI runs on its threads. Errors become problem documents (`workgym.services.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
-from importlib.metadata import version
 from typing import Annotated, Any, cast
 
-from fastapi import APIRouter, Body, Depends, FastAPI, Header, Path, Query, Request, Response
+from fastapi import APIRouter, Body, Depends, FastAPI, Path, Query, Request, Response
 
-from workgym.services.kernel import NotFound
 from workgym.services.orders import api_models as models
 from workgym.services.orders import records
-from workgym.services.orders.api_models import LARGEST, LARGEST_ID, PLAIN, PRINTABLE, one_of
+from workgym.services.orders.api_models import LARGEST
 from workgym.services.orders.baskets import synthetic
 from workgym.services.orders.rules import STATUSES
 from workgym.services.orders.scenario import REGIONS, season
 from workgym.services.orders.soundness import sound_state
 from workgym.services.orders.store import Store
 from workgym.services.orders.worlds import Catalogue
-from workgym.services.problems import BodyLimit, answer_problems, documented
+from workgym.services.problems import documented
+from workgym.services.rest import (
+    ACT,
+    CHANGE,
+    DEFAULT_LOG,
+    DEFAULT_PAGE,
+    LARGEST_ID,
+    LARGEST_LOG,
+    LARGEST_PAGE,
+    READ,
+    SNAPSHOT_TYPE,
+    Actor,
+    AuditEntry,
+    Key,
+    Text,
+    WorldId,
+    one_of,
+    rest_application,
+)
 from workgym.services.storage import Database
 
 TITLE = "Orders"
@@ -49,10 +63,6 @@ TAGS = [
     {"name": "scenario", "description": "Let simulated customers and suppliers act on a world"},
     {"name": "health", "description": "For whoever keeps the service running"},
 ]
-LARGEST_BODY = 16 * 2**20  # bytes; the snapshot of a season of 60 busy days has 4 MB
-SNAPSHOT_TYPE = "application/octet-stream"
-DEFAULT_PAGE, LARGEST_PAGE = 50, 200
-DEFAULT_LOG, LARGEST_LOG = 100, 1000
 
 
 async def _store_of(request: Request) -> Store:
@@ -60,28 +70,11 @@ async def _store_of(request: Request) -> Store:
 
 
 TheStore = Annotated[Store, Depends(_store_of)]
-Actor = Annotated[
-    str, Header(alias="X-Actor", pattern=PRINTABLE, max_length=80, description="Who asks; not verified yet")
-]
-Key = Annotated[
-    str | None,
-    Header(
-        alias="Idempotency-Key",
-        pattern=PRINTABLE,
-        max_length=200,
-        description="The same key with the same request gives the same answer without a second effect",
-    ),
-]
-WorldId = Annotated[int, Path(ge=0, le=LARGEST_ID, description="Id of the world")]
 Number = Annotated[int, Path(ge=0, le=LARGEST, description="Number of the order")]
 DeliveryId = Annotated[int, Path(ge=0, le=LARGEST_ID, description="Id of the delivery")]
-Text = Annotated[str | None, Query(max_length=100, pattern=PLAIN)]
 AnyDecision = Annotated[models.Decision, Body()]
 NOTHING = models.Decision(expected_version=None)
 
-READ = documented(404, 422, 503)
-CHANGE = documented(404, 409, 413, 422, 503)
-ACT = documented(404, 409, 422, 503)  # changes something, and has no body
 
 orders = APIRouter(prefix="/worlds/{world}", tags=["orders"])
 day = APIRouter(prefix="/worlds/{world}", tags=["day"])
@@ -89,7 +82,6 @@ floor = APIRouter(prefix="/worlds/{world}", tags=["floor"])
 books = APIRouter(prefix="/worlds/{world}", tags=["books"])
 worlds = APIRouter(prefix="/worlds", tags=["worlds"])
 scenario = APIRouter(prefix="/worlds/{world}", tags=["scenario"])
-health = APIRouter(tags=["health"])
 
 
 # Orders
@@ -359,7 +351,7 @@ def read_books(store: TheStore, world: WorldId) -> dict[str, int]:
     return store.books(world)
 
 
-@books.get("/audit", summary="Read the audit log", response_model=list[models.AuditEntry], responses=READ)
+@books.get("/audit", summary="Read the audit log", response_model=list[AuditEntry], responses=READ)
 def list_audit(
     store: TheStore,
     world: WorldId,
@@ -446,42 +438,10 @@ def next_day(store: TheStore, world: WorldId, actor: Actor, key: Key = None) -> 
 # The application
 
 
-@health.get(
-    "/healthz",
-    summary="Tell whether the service works",
-    response_model=models.Health,
-    responses=documented(503),
-)
-def tell_health(store: TheStore) -> models.Health:
-    """Reads from the database."""
-    with suppress(NotFound):
-        store.world(0)
-    return models.Health(status="ok")
-
-
 def application(store: Store) -> FastAPI:
-    """The REST interface of a store; its database is closed when the server stops."""
-
-    @asynccontextmanager
-    async def while_running(app: FastAPI) -> AsyncIterator[None]:
-        yield
-        store.database.close()
-
-    app = FastAPI(
-        title=TITLE,
-        description=ABOUT,
-        version=version("workgym"),
-        openapi_tags=TAGS,
-        lifespan=while_running,
-        generate_unique_id_function=lambda route: route.name,
-        redirect_slashes=False,
-    )
-    app.add_middleware(BodyLimit, most=LARGEST_BODY)
-    app.state.store = store
-    for router in (orders, day, floor, books, worlds, scenario, health):
-        app.include_router(router)
-    answer_problems(app, models.REASON_WORDS)
-    return app
+    """The REST interface of a store."""
+    routers = (orders, day, floor, books, worlds, scenario)
+    return rest_application(store, routers, title=TITLE, about=ABOUT, tags=TAGS, reasons=models.REASON_WORDS)
 
 
 def create_app(database: str) -> FastAPI:

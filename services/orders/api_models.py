@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, Json, JsonValue
+from pydantic import BaseModel, Field
 
 from workgym.services.orders import rules
 from workgym.services.orders.scenario import FAMILY_NAMES, REGIONS
+from workgym.services.rest import LARGEST_ID, Name, Request, one_of
 
 LARGEST = 2**31 - 1
-LARGEST_ID = 2**63 - 1
 LARGEST_QTY = 100_000
-PLAIN = r"^[^\x00-\x1f\x7f]+$"  # no control characters: PostgreSQL has no NUL, a log no line feed
-PRINTABLE = r"^[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?$"  # what a header carries unharmed
 
 # The `reason` of each refusal by the rules; other refusals are just `refused`.
 REASON_WORDS = {
@@ -26,20 +24,8 @@ REASON_WORDS = {
 }
 
 
-def one_of(names: tuple[str, ...]) -> dict[str, JsonValue]:
-    """Documents an enumeration; the store checks it, and its error names the nearest one."""
-    return {"enum": list(names)}
-
-
-Name = Annotated[str, Field(min_length=1, max_length=100, pattern=PLAIN)]
 Day = Annotated[int, Field(ge=0, le=LARGEST)]
 CarrierService = Annotated[Name, Field(json_schema_extra=one_of(rules.SERVICES))]
-
-
-class Request(BaseModel):
-    """A body: unknown fields, numbers in quotes and fractions of a cent are refused."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
 
 
 class NewWorld(Request):
@@ -98,12 +84,6 @@ class Announcement(Request):
     sku: Name = Field(description="Code of the SKU")
     units: int = Field(ge=1, le=LARGEST_QTY, description="Units")
     eta: Day = Field(description="Day on which it is expected")
-
-
-class Health(BaseModel):
-    """The service and its database answer."""
-
-    status: str = Field(description="`ok`")
 
 
 class World(BaseModel):
@@ -231,14 +211,3 @@ class Books(BaseModel):
     picking: int = Field(description="Cents")
     lateness: int = Field(description="Cents")
     goodwill: int = Field(description="Cents")
-
-
-class AuditEntry(BaseModel):
-    """One line of the audit log."""
-
-    id: int = Field(description="Ascending")
-    day: int = Field(description="Business day")
-    actor: str = Field(description="Who asked")
-    verb: str = Field(description="What was done")
-    subject: str = Field(description="What it was done to: `order/7`, `delivery/3`, `day/2`")
-    payload: Json[dict[str, Any]] = Field(description="The request's particulars")

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from workgym.services.kernel import BadInput, NotFound, did_you_mean
+from workgym.services.columns import read_columns, require_whole, write_columns
+from workgym.services.kernel import BadInput, did_you_mean
 from workgym.services.orders.figures import KNOTS, ONLINE_RETAIL, Figures
 from workgym.services.orders.rules import MAX_LINES
 from workgym.services.scenario import SPLITS
@@ -103,11 +104,7 @@ class Baskets:
 
     def save(self, path: str | Path) -> str:
         """Write one `.npz` file without pickled objects; returns the digest that `load` verifies."""
-        columns = {name: np.asarray(value) for name, value in vars(self).items()}
-        digest = self.digest()
-        with Path(path).open("wb") as file:
-            np.savez_compressed(file, allow_pickle=False, digest=np.asarray(digest), **columns)
-        return digest
+        return write_columns(path, vars(self), self.digest())
 
     @classmethod
     def load(cls, path: str | Path) -> Baskets:
@@ -117,15 +114,10 @@ class Baskets:
             NotFound: there is no such file.
             BadInput: the file is damaged, or something else.
         """
-        if not Path(path).is_file():
-            raise NotFound(f"no baskets at {Path(path)}; `factory import orders FILE` makes them")
-        columns = _columns_in(Path(path))
-        missing = {"digest", *(field.name for field in fields(cls))} - set(columns)
-        if missing:
-            raise _damaged(path, f"it lacks {', '.join(sorted(missing))}")
+        absent = f"no baskets at {Path(path)}; `factory import orders FILE` makes them"
+        columns = read_columns(path, [field.name for field in fields(cls)], absent, _damaged)
         baskets = cls(**{field.name: _restored(columns[field.name]) for field in fields(cls)})
-        if baskets.digest() != str(columns["digest"]):
-            raise _damaged(path, "its content does not match its digest")
+        require_whole(path, columns, baskets.digest(), _damaged)
         return baskets
 
     def partition(self, split: str) -> Baskets:
@@ -156,14 +148,6 @@ class Baskets:
             days=tuple(self.days[i] for i in used),
             invoice=tuple(name for name, kept in zip(self.invoice, chosen, strict=True) if kept),
         )
-
-
-def _columns_in(path: Path) -> dict[str, NDArray[Any]]:
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except Exception as error:  # a damaged archive fails in zipfile, zlib, numpy or struct
-        raise _damaged(path, str(error)) from error
 
 
 def _restored(column: NDArray[Any]) -> Any:

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workgym.services.audit import LOG
-from workgym.services.kernel import NotFound
+from workgym.services.floor import WorldRows, found
 from workgym.services.orders import rules
 from workgym.services.orders import statements as sql
-from workgym.services.storage import Statement, Transaction, table_of
+from workgym.services.storage import Transaction
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
@@ -21,32 +21,8 @@ Bools = NDArray[np.bool_]
 NO_ORDER_NUMBER = -1  # of a posting that belongs to no single order
 
 
-class Floor:
-    """Some worlds, ascending by id.
-
-    Attributes:
-        ids: (B,) their ids.
-        rows: (B, 8) columns `sql.WORLD_*`, kept equal to the database by the verbs.
-        worlds: the value of the statements' parameter `worlds`.
-    """
-
-    def __init__(self, rows: Ints, worlds: object) -> None:
-        self.rows = rows
-        self.ids = rows[:, sql.WORLD_ID]
-        self.worlds = worlds
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    @property
-    def day(self) -> Ints:
-        """(B,) business days."""
-        return self.rows[:, sql.WORLD_DAY]
-
-    @property
-    def key(self) -> NDArray[np.uint64]:
-        """(B,) keys of the scenarios' episodes."""
-        return np.ascontiguousarray(self.rows[:, sql.WORLD_KEY]).view(np.uint64)
+class Floor(WorldRows):
+    """Some worlds, ascending by id; rows have the columns `sql.WORLD_*`."""
 
     def only(self, tx: Transaction, which: Bools) -> Floor:
         """Some of these worlds, as they are now."""
@@ -72,21 +48,12 @@ def take(tx: Transaction, ids: Sequence[int], param: object = None) -> Floor:
     Raises:
         NotFound: one of them does not exist.
     """
-    return _found(tx, sql.TAKE_WORLDS, ids, param)
+    return Floor(*found(tx, sql.TAKE_WORLDS, ids, sql.WORLD_WIDTH, param))
 
 
 def see(tx: Transaction, ids: Sequence[int], param: object = None) -> Floor:
     """Worlds as they are now, not locked; see `take`."""
-    return _found(tx, sql.SEE_WORLDS, ids, param)
-
-
-def _found(tx: Transaction, statement: Statement, ids: Sequence[int], param: object) -> Floor:
-    worlds = tx.numbers(ids) if param is None else param
-    rows = tx.rows(statement, worlds)
-    if len(rows) != len(ids):
-        missing = sorted(set(ids) - {row[0] for row in rows})
-        raise NotFound(f"no world with id {', '.join(map(str, missing))}; open one, or list them")
-    return Floor(table_of(rows, sql.WORLD_WIDTH), worlds)
+    return Floor(*found(tx, sql.SEE_WORLDS, ids, sql.WORLD_WIDTH, param))
 
 
 class Journal:

@@ -9,19 +9,33 @@ FastAPI runs on its threads. Errors become problem documents (`workgym.services.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
-from importlib.metadata import version
 from typing import Annotated, Any, cast
 
-from fastapi import APIRouter, Body, Depends, FastAPI, Header, Path, Query, Request, Response
+from fastapi import APIRouter, Body, Depends, FastAPI, Path, Query, Request, Response
 
-from workgym.services.kernel import BadInput, NotFound
-from workgym.services.problems import BodyLimit, answer_problems, documented
+from workgym.services.kernel import BadInput
+from workgym.services.problems import documented
+from workgym.services.rest import (
+    ACT,
+    CHANGE,
+    DEFAULT_LOG,
+    DEFAULT_PAGE,
+    LARGEST_LOG,
+    LARGEST_PAGE,
+    PLAIN,
+    READ,
+    SNAPSHOT_TYPE,
+    Actor,
+    AuditEntry,
+    Key,
+    Text,
+    WorldId,
+    one_of,
+    rest_application,
+)
 from workgym.services.storage import Database
 from workgym.services.supply_chain import api_models as models
 from workgym.services.supply_chain import records
-from workgym.services.supply_chain.api_models import LARGEST_ID, PLAIN, PRINTABLE, one_of
 from workgym.services.supply_chain.soundness import LARGEST, named_network, sound_network
 from workgym.services.supply_chain.store import Store
 from workgym.services.supply_chain.tables import STATUSES
@@ -46,10 +60,6 @@ TAGS = [
     {"name": "worlds", "description": "Open, copy and drop businesses"},
     {"name": "health", "description": "For whoever keeps the service running"},
 ]
-LARGEST_BODY = 16 * 2**20  # bytes
-SNAPSHOT_TYPE = "application/octet-stream"
-DEFAULT_PAGE, LARGEST_PAGE = 50, 200
-DEFAULT_LOG, LARGEST_LOG = 100, 1000
 
 
 async def _store_of(request: Request) -> Store:
@@ -57,37 +67,19 @@ async def _store_of(request: Request) -> Store:
 
 
 TheStore = Annotated[Store, Depends(_store_of)]
-Actor = Annotated[
-    str, Header(alias="X-Actor", pattern=PRINTABLE, max_length=80, description="Who asks; not verified yet")
-]
-Key = Annotated[
-    str | None,
-    Header(
-        alias="Idempotency-Key",
-        pattern=PRINTABLE,
-        max_length=200,
-        description="The same key with the same request gives the same answer without a second effect",
-    ),
-]
-WorldId = Annotated[int, Path(ge=0, le=LARGEST_ID, description="Id of the world")]
 OrderNumber = Annotated[int, Path(ge=0, le=LARGEST, description="Number of the order")]
 ShipmentNumber = Annotated[int, Path(ge=0, le=LARGEST, description="Number of the shipment")]
 NodeName = Annotated[str, Path(max_length=100, pattern=PLAIN, description="Name of the node")]
 SkuCode = Annotated[str, Path(max_length=100, pattern=PLAIN, description="Code of the SKU")]
-Text = Annotated[str | None, Query(max_length=100, pattern=PLAIN)]
 After = Annotated[int, Query(ge=-1, le=LARGEST, description="`next` of the page before")]
 Limit = Annotated[int, Query(ge=1, le=LARGEST_PAGE, description="Size of a page")]
 
-READ = documented(404, 422, 503)
-CHANGE = documented(404, 409, 413, 422, 503)
-ACT = documented(404, 409, 422, 503)  # changes something, and has no body
 
 orders = APIRouter(prefix="/worlds/{world}", tags=["orders"])
 day = APIRouter(prefix="/worlds/{world}", tags=["day"])
 stock = APIRouter(prefix="/worlds/{world}", tags=["stock"])
 books = APIRouter(prefix="/worlds/{world}", tags=["books"])
 worlds = APIRouter(prefix="/worlds", tags=["worlds"])
-health = APIRouter(tags=["health"])
 
 
 # Orders
@@ -300,7 +292,7 @@ def read_books(store: TheStore, world: WorldId) -> dict[str, int]:
     return store.books(world)
 
 
-@books.get("/audit", summary="Read the audit log", response_model=list[models.AuditEntry], responses=READ)
+@books.get("/audit", summary="Read the audit log", response_model=list[AuditEntry], responses=READ)
 def list_audit(
     store: TheStore,
     world: WorldId,
@@ -380,42 +372,10 @@ def restore_snapshot(
 # The application
 
 
-@health.get(
-    "/healthz",
-    summary="Tell whether the service works",
-    response_model=models.Health,
-    responses=documented(503),
-)
-def tell_health(store: TheStore) -> models.Health:
-    """Reads from the database."""
-    with suppress(NotFound):
-        store.world(0)
-    return models.Health(status="ok")
-
-
 def application(store: Store) -> FastAPI:
-    """The REST interface of a store; its database is closed when the server stops."""
-
-    @asynccontextmanager
-    async def while_running(app: FastAPI) -> AsyncIterator[None]:
-        yield
-        store.database.close()
-
-    app = FastAPI(
-        title=TITLE,
-        description=ABOUT,
-        version=version("workgym"),
-        openapi_tags=TAGS,
-        lifespan=while_running,
-        generate_unique_id_function=lambda route: route.name,
-        redirect_slashes=False,
-    )
-    app.add_middleware(BodyLimit, most=LARGEST_BODY)
-    app.state.store = store
-    for router in (orders, day, stock, books, worlds, health):
-        app.include_router(router)
-    answer_problems(app, models.REASON_WORDS)
-    return app
+    """The REST interface of a store."""
+    routers = (orders, day, stock, books, worlds)
+    return rest_application(store, routers, title=TITLE, about=ABOUT, tags=TAGS, reasons=models.REASON_WORDS)
 
 
 def create_app(database: str) -> FastAPI:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, Json, JsonValue
+from pydantic import BaseModel, Field, JsonValue
 
+from workgym.services.rest import LARGEST_ID, Name, Request, one_of
 from workgym.services.supply_chain import rules, verbs
 from workgym.services.supply_chain.soundness import LARGEST, PRESETS
 from workgym.services.supply_chain.tables import STATUSES
 
-LARGEST_ID = 2**63 - 1
 LARGEST_QTY = 10**6
-PLAIN = r"^[^\x00-\x1f\x7f]+$"  # no control characters: PostgreSQL has no NUL, a log no line feed
-PRINTABLE = r"^[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?$"  # what a header carries unharmed
 
 # The `reason` of each refusal; every one has a word.
 REASON_WORDS = {
@@ -29,20 +27,8 @@ REASON_WORDS = {
 }
 
 
-def one_of(names: tuple[str, ...]) -> dict[str, JsonValue]:
-    """Documents an enumeration; the store checks it, and its error names the nearest one."""
-    return {"enum": list(names)}
-
-
-Name = Annotated[str, Field(min_length=1, max_length=100, pattern=PLAIN)]
 Units = Annotated[int, Field(ge=1, le=LARGEST_QTY)]
 Level = Annotated[int, Field(ge=0, le=LARGEST_QTY)]
-
-
-class Request(BaseModel):
-    """A body: unknown fields, numbers in quotes and fractions are refused."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
 
 
 class NewWorld(Request):
@@ -106,12 +92,6 @@ class Levels(Request):
         le=LARGEST,
         description="`version` of the policy as you read it, 0 where there was none; 409 if it changed since",
     )
-
-
-class Health(BaseModel):
-    """The service and its database answer."""
-
-    status: str = Field(description="`ok`")
 
 
 class World(BaseModel):
@@ -251,14 +231,3 @@ class Books(BaseModel):
     holding: int = Field(description="What stock cost, on shelves and on the way")
     shortage: int = Field(description="Lost and waiting customers, orders that a source could not ship")
     salvage: int = Field(description="Value of what was left at the end")
-
-
-class AuditEntry(BaseModel):
-    """One line of the audit log."""
-
-    id: int = Field(description="Ascending")
-    day: int = Field(description="Period")
-    actor: str = Field(description="Who asked")
-    verb: str = Field(description="What was done")
-    subject: str = Field(description="What it was done to: `order/7`, `shipment/3`, `day/2`")
-    payload: Json[dict[str, Any]] = Field(description="The request's particulars")

@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from workgym.services.columns import read_columns, require_whole, write_columns
 from workgym.services.history import (
     MOST_CENTS,
     NOTHING,
@@ -49,7 +50,7 @@ from workgym.services.history import (
     read_table,
     sku_reader,
 )
-from workgym.services.kernel import BadInput, NotFound, did_you_mean
+from workgym.services.kernel import BadInput, did_you_mean
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -383,11 +384,7 @@ class DemandBook:
 
     def save(self, path: str | Path) -> str:
         """Write one `.npz` file without pickled objects; returns the digest that `load` verifies."""
-        columns = {name: np.asarray(value) for name, value in vars(self).items()}
-        digest = self.digest()
-        with Path(path).open("wb") as file:
-            np.savez_compressed(file, allow_pickle=False, digest=np.asarray(digest), **columns)
-        return digest
+        return write_columns(path, vars(self), self.digest())
 
     @classmethod
     def load(cls, path: str | Path) -> DemandBook:
@@ -397,15 +394,10 @@ class DemandBook:
             NotFound: there is no such file.
             BadInput: the file is damaged, or something else.
         """
-        if not Path(path).is_file():
-            raise NotFound(f"no demand at {Path(path)}; `factory import demand FILE` makes it")
-        columns = _columns_in(Path(path))
-        missing = {"digest", *(field.name for field in fields(cls))} - set(columns)
-        if missing:
-            raise _damaged(path, f"it lacks {', '.join(sorted(missing))}")
+        absent = f"no demand at {Path(path)}; `factory import demand FILE` makes it"
+        columns = read_columns(path, [field.name for field in fields(cls)], absent, _damaged)
         book = cls(**{field.name: _restored(columns[field.name], field.name) for field in fields(cls)})
-        if book.digest() != str(columns["digest"]):
-            raise _damaged(path, "its content does not match its digest")
+        require_whole(path, columns, book.digest(), _damaged)
         return book
 
     def partition(self, split: str, minimum: int | None = None) -> DemandBook:
@@ -448,14 +440,6 @@ _STEP = {"day": 1, "week": 7}
 
 def _counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}" + ("" if count == 1 else "s")
-
-
-def _columns_in(path: Path) -> dict[str, NDArray[Any]]:
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except Exception as error:  # a damaged archive fails in zipfile, zlib, numpy or struct
-        raise _damaged(path, str(error)) from error
 
 
 def _restored(column: NDArray[Any], name: str) -> Any:

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from workgym.services.kernel import BadInput, NotFound
+from workgym.services.columns import read_columns, require_whole, write_columns
+from workgym.services.kernel import BadInput
 
 FORMAT = "workgym outlook 1"
 COLUMNS = {"quantiles", "protection", "book", "forecaster", "format", "digest"}
@@ -40,13 +41,7 @@ class Outlook:
 
     def save(self, path: str | Path) -> str:
         """Write one `.npz` file without pickled objects; returns the digest that `load` verifies."""
-        digest = self.digest()
-        columns = {**vars(self), "format": FORMAT, "digest": digest}
-        with Path(path).open("wb") as file:
-            np.savez_compressed(
-                file, allow_pickle=False, **{name: np.asarray(value) for name, value in columns.items()}
-            )
-        return digest
+        return write_columns(path, {**vars(self), "format": FORMAT}, self.digest())
 
     @classmethod
     def load(cls, path: str | Path) -> Outlook:
@@ -56,21 +51,15 @@ class Outlook:
             NotFound: there is no such file.
             BadInput: the file is damaged, or something else.
         """
-        if not Path(path).is_file():
-            raise NotFound(f"no forecast at {Path(path)}; workgym.agents.forecast.outlook makes it")
-        try:
-            with np.load(path, allow_pickle=False) as archive:
-                columns = {name: archive[name] for name in archive.files}
-        except Exception as error:  # a damaged archive fails in zipfile, zlib, numpy or struct
-            raise _unusable(path, str(error)) from error
+        absent = f"no forecast at {Path(path)}; workgym.agents.forecast.outlook makes it"
+        columns = read_columns(path, (), absent, _unusable)
         if set(columns) != COLUMNS or str(columns["format"]) != FORMAT:
             raise _unusable(path, f"it holds {', '.join(sorted(columns)) or 'nothing'}")
         quantiles, protection = columns["quantiles"], columns["protection"]
         if quantiles.dtype != np.int32 or quantiles.ndim != 4 or protection.dtype != np.int64:
             raise _unusable(path, f"its quantiles are {quantiles.dtype} {quantiles.shape}")
         found = cls(quantiles, protection, str(columns["book"]), str(columns["forecaster"]))
-        if found.digest() != str(columns["digest"]):
-            raise _unusable(path, "its content does not match its digest")
+        require_whole(path, columns, found.digest(), _unusable)
         return found
 
 

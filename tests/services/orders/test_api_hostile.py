@@ -6,8 +6,7 @@ import json
 import sqlite3
 from contextlib import closing
 
-from workgym.services import storage
-from workgym.services.orders import api
+from workgym.services import rest, storage
 from workgym.services.orders.api_models import LARGEST_QTY
 
 ORDER = {"customer": 0, "lines": [{"sku": "A001", "qty": 1}]}
@@ -75,7 +74,10 @@ def test_a_body_of_another_kind_is_refused(desk):
 
 def test_an_enormous_body_is_not_read(desk):
     before = desk.everything()
-    for body in (b"x" * (api.LARGEST_BODY + 1), (b"x" * 2**20 for _ in range(api.LARGEST_BODY // 2**20 + 1))):
+    for body in (
+        b"x" * (rest.LARGEST_BODY + 1),
+        (b"x" * 2**20 for _ in range(rest.LARGEST_BODY // 2**20 + 1)),
+    ):
         answer = desk.restore(body)
         assert (answer.status_code, answer.json()["reason"]) == (413, "too-large")
     assert desk.everything() == before

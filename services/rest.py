@@ -1,0 +1,144 @@
+"""What REST interfaces are made of: headers, limits, shapes, and the application around a store.
+
+A store blocks, so operations are plain functions, which FastAPI runs on its threads. Errors become
+problem documents (`workgym.services.problems`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from importlib.metadata import version
+from typing import Annotated, Any, Protocol
+
+from fastapi import APIRouter, FastAPI, Header, Path, Query
+from pydantic import BaseModel, ConfigDict, Field, Json, JsonValue
+
+from workgym.services.kernel import NotFound
+from workgym.services.problems import BodyLimit, answer_problems, documented
+from workgym.services.storage import Database
+
+LARGEST_ID = 2**63 - 1
+PLAIN = r"^[^\x00-\x1f\x7f]+$"  # no control characters: PostgreSQL has no NUL, a log no line feed
+PRINTABLE = r"^[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?$"  # what a header carries unharmed
+LARGEST_BODY = 16 * 2**20  # bytes; the snapshot of 60 busy days of orders has 4 MB
+SNAPSHOT_TYPE = "application/octet-stream"
+DEFAULT_PAGE, LARGEST_PAGE = 50, 200
+DEFAULT_LOG, LARGEST_LOG = 100, 1000
+
+Actor = Annotated[
+    str, Header(alias="X-Actor", pattern=PRINTABLE, max_length=80, description="Who asks; not verified yet")
+]
+Key = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        pattern=PRINTABLE,
+        max_length=200,
+        description="The same key with the same request gives the same answer without a second effect",
+    ),
+]
+WorldId = Annotated[int, Path(ge=0, le=LARGEST_ID, description="Id of the world")]
+Text = Annotated[str | None, Query(max_length=100, pattern=PLAIN)]
+Name = Annotated[str, Field(min_length=1, max_length=100, pattern=PLAIN)]
+
+READ = documented(404, 422, 503)
+CHANGE = documented(404, 409, 413, 422, 503)
+ACT = documented(404, 409, 422, 503)  # changes something, and has no body
+
+
+class Request(BaseModel):
+    """A body: unknown fields, numbers in quotes and fractions are refused."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Health(BaseModel):
+    """The service and its database answer."""
+
+    status: str = Field(description="`ok`")
+
+
+class AuditEntry(BaseModel):
+    """One line of the audit log."""
+
+    id: int = Field(description="Ascending")
+    day: int = Field(description="Business day")
+    actor: str = Field(description="Who asked")
+    verb: str = Field(description="What was done")
+    subject: str = Field(description="What it was done to: `order/7`, `day/2`")
+    payload: Json[dict[str, Any]] = Field(description="The request's particulars")
+
+
+class Store(Protocol):
+    """What keeps the worlds of a service."""
+
+    database: Database
+
+    def world(self, world: int, /) -> Any:
+        """One world (NotFound)."""
+
+
+def one_of(names: tuple[str, ...]) -> dict[str, JsonValue]:
+    """Documents an enumeration; the store checks it, and its error names the nearest one."""
+    return {"enum": list(names)}
+
+
+def rest_application(
+    store: Store,
+    routers: Sequence[APIRouter],
+    *,
+    title: str,
+    about: str,
+    tags: Sequence[Mapping[str, str]],
+    reasons: Mapping[int, str],
+) -> FastAPI:
+    """The REST interface of a store; its database is closed when the server stops.
+
+    Args:
+        store: what the operations ask.
+        routers: of the service; one for its health comes on top.
+        title: of the service.
+        about: what it does, as Markdown.
+        tags: groups of operations, each with a `name` and a `description`.
+        reasons: the `reason` of each refusal by its code.
+    """
+
+    @asynccontextmanager
+    async def while_running(app: FastAPI) -> AsyncIterator[None]:
+        yield
+        store.database.close()
+
+    app = FastAPI(
+        title=title,
+        description=about,
+        version=version("workgym"),
+        openapi_tags=[dict(tag) for tag in tags],
+        lifespan=while_running,
+        generate_unique_id_function=lambda route: route.name,
+        redirect_slashes=False,
+    )
+    app.add_middleware(BodyLimit, most=LARGEST_BODY)
+    app.state.store = store
+    for router in (*routers, _health(store)):
+        app.include_router(router)
+    answer_problems(app, dict(reasons))
+    return app
+
+
+def _health(store: Store) -> APIRouter:
+    router = APIRouter(tags=["health"])
+
+    @router.get(
+        "/healthz",
+        summary="Tell whether the service works",
+        response_model=Health,
+        responses=documented(503),
+    )
+    def tell_health() -> Health:
+        """Reads from the database."""
+        with suppress(NotFound):
+            store.world(0)
+        return Health(status="ok")
+
+    return router
