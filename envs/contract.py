@@ -121,6 +121,10 @@ class Task:
             0 where a step is one decision.
         unit: of the reward terms.
         render_modes: how an env can be drawn.
+        decision_names: one for each of the D decisions of an action, or for the only one of a `Discrete`
+            without `action_names`; empty for numbers.
+        asks: what such a decision says, for whoever reads.
+        feature_names: one for each feature of an observation, or of a row; empty for numbers.
 
     Raises:
         BadInput: spaces, rows and `decode` do not fit together.
@@ -141,6 +145,9 @@ class Task:
     rows: int = 0
     unit: str = "cents"
     render_modes: tuple[str, ...] = ("ansi",)
+    decision_names: tuple[str, ...] = ()
+    asks: str = ""
+    feature_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         space, shape = self.action_space, self.action_shape

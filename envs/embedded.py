@@ -1,12 +1,7 @@
-"""The live order service as a backend: N worlds in one database, decided set-wise.
-
-The database is SQLite in memory unless a URL names another. One advance is one transaction, whatever
-the number of lanes.
-"""
+"""The live side of the order desk: N worlds of the order service, decided set-wise."""
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,85 +10,75 @@ from numba import njit
 from numpy.typing import NDArray
 
 from workgym.envs import base, orders
-from workgym.services.orders import decisions, live_state, rules, season, worlds
+from workgym.envs.live import ACTOR, LiveBackend
+from workgym.services.orders import decisions, live_state, rules, scenario, season, worlds
 from workgym.services.orders import statements as sql
 from workgym.services.orders.decisions import Hands
 from workgym.services.orders.floor import Bools, Floor, Journal, see, take
-from workgym.services.orders.scenario import Setup, drawn_family
+from workgym.services.orders.scenario import Setup
 from workgym.services.orders.state import State
 from workgym.services.orders.tables import metadata
 from workgym.services.orders.worlds import Catalogue, Templates
-from workgym.services.scenario import episode_key
-from workgym.services.storage import Database, Transaction
-
-ACTOR = "agent"
+from workgym.services.storage import Transaction
 
 
-class EmbeddedBackend:
-    """N lanes of the retailer as worlds of the live service.
+class LiveOrders:
+    """How worlds of the retailer are opened, advanced and read.
 
     Args:
         setup: constants of the season.
-        lanes: how many worlds.
-        url: SQLAlchemy URL of the database; the worlds are dropped from it when the backend is closed.
         catalogue: what the SKUs are called and cost, for people who look at the worlds.
     """
 
-    def __init__(
-        self, setup: Setup, lanes: int, url: str = "sqlite://", catalogue: Catalogue | None = None
-    ) -> None:
-        self.lanes = lanes
+    metadata = metadata
+
+    def __init__(self, setup: Setup, catalogue: Catalogue | None = None) -> None:
         self.setup = setup
-        self.url = url
-        self.database = Database(url)
-        self.database.create(metadata)
         self._templates = Templates(setup, catalogue or Catalogue.of_setup(setup))
-        run = secrets.token_hex(6)
-        self._names = [f"lane {lane} of {run}" for lane in range(lanes)]
-        with self.database.write() as tx:
-            self._ids = [worlds.open_world(tx, self._templates, name, 0, 0) for name in self._names]
-            self._param = tx.numbers(self._ids)
-        self._closed = False
 
-    def advance(self, mode: NDArray[np.int8], actions: base.Ints, episodes: base.Episodes) -> base.Board:
-        """Let each lane act, begin or stand still."""
-        journal = Journal(ACTOR)
-        board = orders.new_board(self.lanes)
-        with self.database.write() as tx:
-            begins = mode == base.BEGIN
-            if begins.any():
-                self._reopen(tx, np.flatnonzero(begins), episodes)
-            floor = take(tx, self._ids, self._param)
-            broken = floor.rows[:, sql.WORLD_BROKEN].copy()
-            if begins.any():
-                season.begin(tx, self.setup, floor.only(tx, begins), journal)
-            board.refusal[:] = self._act(tx, floor, mode == base.ACT, actions, journal)
-            board.terms[:] = journal.earned(floor.ids)
-            journal.write(tx)
-            after = see(tx, self._ids, self._param)
-            self._show(after, decisions.queue_hands(tx, after), board)
-        board.violations[:] = after.rows[:, sql.WORLD_BROKEN] - broken
-        return board
+    def open(self, tx: Transaction, names: Sequence[str]) -> list[int]:
+        """Worlds on their first day, before anything happened."""
+        return [worlds.open_world(tx, self._templates, name, 0, 0) for name in names]
 
-    def _reopen(self, tx: Transaction, lanes: NDArray[np.int64], episodes: base.Episodes) -> None:
-        keys, families = [], []
-        for lane in lanes.tolist():
-            key = np.uint64(episode_key(episodes.salt, episodes.seed[lane], episodes.number[lane]))
-            family = int(episodes.family[lane])
-            families.append(drawn_family(key, len(self.setup.families)) if family < 0 else family)
-            keys.append(int(key))
-        ids, names = self._pick(self._ids, lanes), self._pick(self._names, lanes)
+    def reopen(
+        self,
+        tx: Transaction,
+        ids: Sequence[int],
+        names: Sequence[str],
+        keys: Sequence[int],
+        families: Sequence[int],
+    ) -> None:
+        """Put worlds on their first day again."""
         worlds.reopen(tx, self._templates, ids, names, keys, families)
 
-    @staticmethod
-    def _pick(values: Sequence[Any], lanes: NDArray[np.int64]) -> list[Any]:
-        return [values[lane] for lane in lanes.tolist()]
+    def drawn_family(self, key: np.uint64) -> int:
+        """The family that an episode's key draws."""
+        return int(scenario.drawn_family(key, len(self.setup.families)))
+
+    def advance(
+        self, tx: Transaction, ids: Sequence[int], param: object, mode: NDArray[np.int8], actions: base.Ints
+    ) -> base.Board:
+        """Decide the order in hand of each world that acts."""
+        journal = Journal(ACTOR)
+        board = orders.new_board(len(ids))
+        floor = take(tx, ids, param)
+        broken = floor.rows[:, sql.WORLD_BROKEN].copy()
+        begins = mode == base.BEGIN
+        if begins.any():
+            season.begin(tx, self.setup, floor.only(tx, begins), journal)
+        board.refusal[:] = self._act(tx, floor, mode == base.ACT, actions, journal)
+        board.terms[:] = journal.earned(floor.ids)
+        journal.write(tx)
+        after = see(tx, ids, param)
+        self._show(after, decisions.queue_hands(tx, after), board)
+        board.violations[:] = after.rows[:, sql.WORLD_BROKEN] - broken
+        return board
 
     def _act(
         self, tx: Transaction, floor: Floor, acts: Bools, actions: base.Ints, journal: Journal
     ) -> base.Ints:
         """Decide in the lanes that act; the refusals of all lanes."""
-        refusal = np.zeros(self.lanes, dtype=np.int64)
+        refusal = np.zeros(len(acts), dtype=np.int64)
         if acts.any():
             acting = floor.only(tx, acts)
             hands = decisions.queue_hands(tx, acting)
@@ -107,24 +92,17 @@ class EmbeddedBackend:
         board.ended[:] = floor.rows[:, sql.WORLD_ENDED] == 1
         _observe(decisions.desk_setup(self.setup, hands), hands, board.obs, board.mask)
 
-    def state_bytes(self, lane: int) -> bytes:
-        """The lane's canonical state."""
-        with self.database.read() as tx:
-            return live_state.of_world(tx, self._ids[lane]).to_bytes()
+    def state(self, tx: Transaction, world: int) -> bytes:
+        """A world's canonical state."""
+        return live_state.of_world(tx, world).to_bytes()
 
-    def load_state(self, lane: int, data: bytes) -> base.Board:
-        """Put a canonical state into a lane."""
-        state = State.from_bytes(data)
-        with self.database.write() as tx:
-            live_state.into_world(tx, self._templates, self._ids[lane], self._names[lane], state)
-        rest = np.full(self.lanes, base.REST, dtype=np.int8)
-        nothing = np.zeros(self.lanes, dtype=np.int64)
-        return self.advance(rest, nothing, base.Episodes(np.uint64(0), nothing, nothing, nothing))
+    def put(self, tx: Transaction, world: int, name: str, data: bytes) -> None:
+        """Put a canonical state into a world."""
+        live_state.into_world(tx, self._templates, world, name, State.from_bytes(data))
 
-    def facts(self, lane: int) -> dict[str, int]:
-        """The lane's counters."""
-        with self.database.read() as tx:
-            row = see(tx, [self._ids[lane]]).rows[0]
+    def facts(self, tx: Transaction, world: int) -> dict[str, int]:
+        """A world's counters."""
+        row = see(tx, [world]).rows[0]
         placed = int(row[sql.WORLD_PLACED])
         return {
             "day": int(row[sql.WORLD_DAY]),
@@ -134,28 +112,29 @@ class EmbeddedBackend:
             "violations": int(row[sql.WORLD_BROKEN]),
         }
 
-    def render(self, lane: int) -> str:
+    def page(self, data: bytes) -> str:
         """The order desk as a page of text."""
-        with self.database.read() as tx:
-            return orders.page(self.setup, live_state.of_world(tx, self._ids[lane]))
+        return orders.page(self.setup, State.from_bytes(data))
 
-    def close(self) -> None:
-        """Drop the worlds and give the database back."""
-        if not self._closed:
-            self._closed = True
-            with self.database.write() as tx:
-                worlds.drop(tx, self._ids)
-            self.database.close()
+    def drop(self, tx: Transaction, ids: Sequence[int]) -> None:
+        """Remove worlds with everything in them."""
+        worlds.drop(tx, ids)
 
-    def __getstate__(self) -> dict[str, Any]:
-        """The lanes as canonical states; a database does not travel, and a copy gets worlds of its own."""
-        states = [self.state_bytes(lane) for lane in range(self.lanes)]
-        return {"setup": self.setup, "url": self.url, "goods": self._templates.catalogue, "states": states}
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        EmbeddedBackend.__init__(self, state["setup"], len(state["states"]), state["url"], state["goods"])
-        for lane, data in enumerate(state["states"]):
-            self.load_state(lane, data)
+class EmbeddedBackend(LiveBackend):
+    """N lanes of the retailer as worlds of the live service in this process.
+
+    Args:
+        setup: constants of the season.
+        lanes: how many worlds.
+        url: SQLAlchemy URL of the database.
+        catalogue: what the SKUs are called and cost.
+    """
+
+    def __init__(
+        self, setup: Setup, lanes: int, url: str = "sqlite://", catalogue: Catalogue | None = None
+    ) -> None:
+        super().__init__(LiveOrders(setup, catalogue), lanes, (), url)
 
 
 @njit(cache=True)

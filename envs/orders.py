@@ -38,6 +38,29 @@ def n_features(n_centres: int) -> int:
     return HEAD + n_centres * (PER_CENTRE + rules.N_SERVICES) + 1
 
 
+def feature_names() -> tuple[str, ...]:
+    """One name a feature, with the unit in which it is told."""
+    head = (
+        "day, of the season",
+        "lines that wait over lines that can be picked, / 4",
+        "orders behind this one, / 64",
+        "lines that can still be picked today, / 128",
+        "lines of the order, / 4",
+        "units of the order, / 64",
+        "value of the order, / 200.00",
+        "margin a line, / 40.00",
+        "weight, / 20 kg",
+        "priority customer",
+        "days until the promise, / 8",
+        "days since the order was placed, / 8",
+        "cost of cancelling, / 40.00",
+    )
+    centre = ("can ship whole", "share of picks left", "lines short, / 4", "days of cover left, / 8")
+    shelves = (f"{name}: {what}" for name in scenario.CENTRES for what in (*centre, "days until supply, / 4"))
+    freight = (f"{name} {by}: cost, / 40.00" for name in scenario.CENTRES for by in rules.SERVICES)
+    return (*head, *shelves, *freight, "can be split")
+
+
 @lru_cache(maxsize=1)
 def task() -> base.Task:
     """What is asked of the order desk."""
@@ -56,6 +79,7 @@ def task() -> base.Task:
         tolerance=100,
         reference="cheapest-feasible",
         version=VERSION,
+        feature_names=feature_names(),
     )
 
 

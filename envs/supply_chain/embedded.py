@@ -1,12 +1,8 @@
-"""The live supply chain as a backend: N worlds in one database, advanced set-wise.
-
-The database is SQLite in memory unless a URL names another. One advance is one transaction, whatever
-the number of lanes.
-"""
+"""The live side of the supply chain: N worlds of the service, advanced set-wise."""
 
 from __future__ import annotations
 
-import secrets
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,10 +10,10 @@ from numba import njit
 from numpy.typing import NDArray
 
 from workgym.envs import base
+from workgym.envs.live import ACTOR, LiveBackend
 from workgym.envs.supply_chain import env, view
 from workgym.services.compiled import KERNEL
-from workgym.services.scenario import episode_key
-from workgym.services.storage import Database, Transaction
+from workgym.services.storage import Transaction
 from workgym.services.supply_chain import days, live_state, rules, twin, worlds
 from workgym.services.supply_chain import statements as sql
 from workgym.services.supply_chain.days import Booked
@@ -28,11 +24,9 @@ from workgym.services.supply_chain.state import State
 from workgym.services.supply_chain.tables import metadata
 from workgym.services.supply_chain.worlds import Plan
 
-ACTOR = "agent"
 
-
-class EmbeddedBackend:
-    """N lanes of a network as worlds of the live service.
+class LiveChain:
+    """How worlds of a network are opened, advanced and read; it has buffers for its lanes.
 
     Args:
         network: what nodes, links and SKUs are called.
@@ -40,8 +34,9 @@ class EmbeddedBackend:
         lanes: how many worlds.
         actions: `units` or `cover`.
         observation: `flat` or `rows`.
-        url: SQLAlchemy URL of the database; the worlds are dropped from it when the backend is closed.
     """
+
+    metadata = metadata
 
     def __init__(
         self,
@@ -50,48 +45,44 @@ class EmbeddedBackend:
         lanes: int,
         actions: str = "units",
         observation: str = "flat",
-        url: str = "sqlite://",
     ) -> None:
-        self.lanes = lanes
         self.setup = setup
-        self.url = url
         self._kinds = (actions, observation)
         self._plan = Plan(network, setup)
         self._arrays = twin.empty_lanes(setup, lanes)
         self.sheet = view.sheet_of(setup)
         self._insight = view.new_insight(setup, self.sheet, lanes)
-        self.database = Database(url)
-        self.database.create(metadata)
-        run = secrets.token_hex(6)
-        self._names = [f"lane {lane} of {run}" for lane in range(lanes)]
-        with self.database.write() as tx:
-            self._ids = [worlds.open_world(tx, self._plan, name, 0, 0) for name in self._names]
-            self._param = tx.numbers(self._ids)
-        self._closed = False
 
-    def advance(self, mode: NDArray[np.int8], actions: base.Ints, episodes: base.Episodes) -> base.Board:
-        """Let each lane act, begin or stand still."""
-        begins = mode == base.BEGIN
-        journal = Journal(ACTOR)
-        with self.database.write() as tx:
-            if begins.any():
-                self._reopen(tx, np.flatnonzero(begins), episodes)
-            floor = take(tx, self._ids, self._param)
-            yard = read(tx, self.setup, floor, self._arrays)
-            missed = floor.rows[:, sql.WORLD_MISSED].copy()
-            booked, refusal = self._act(tx, floor, yard, mode == base.ACT, actions, journal)
-            journal.write(tx)
-        return self._show(floor, booked, refusal, floor.rows[:, sql.WORLD_MISSED] - missed)
+    def open(self, tx: Transaction, names: Sequence[str]) -> list[int]:
+        """Worlds before anything happened."""
+        return [worlds.open_world(tx, self._plan, name, 0, 0) for name in names]
 
-    def _reopen(self, tx: Transaction, lanes: NDArray[np.int64], episodes: base.Episodes) -> None:
-        keys, families = [], []
-        for lane in lanes.tolist():
-            key = np.uint64(episode_key(episodes.salt, episodes.seed[lane], episodes.number[lane]))
-            family = int(episodes.family[lane])
-            families.append(drawn_family(key, len(self.setup.families)) if family < 0 else family)
-            keys.append(int(key))
-        ids, names = ([values[lane] for lane in lanes.tolist()] for values in (self._ids, self._names))
+    def reopen(
+        self,
+        tx: Transaction,
+        ids: Sequence[int],
+        names: Sequence[str],
+        keys: Sequence[int],
+        families: Sequence[int],
+    ) -> None:
+        """Put worlds at their beginning again."""
         worlds.reopen(tx, self._plan, ids, names, keys, families)
+
+    def drawn_family(self, key: np.uint64) -> int:
+        """The family that an episode's key draws."""
+        return int(drawn_family(key, len(self.setup.families)))
+
+    def advance(
+        self, tx: Transaction, ids: Sequence[int], param: object, mode: NDArray[np.int8], actions: base.Ints
+    ) -> base.Board:
+        """Order and close the day in each world that acts."""
+        journal = Journal(ACTOR)
+        floor = take(tx, ids, param)
+        yard = read(tx, self.setup, floor, self._arrays)
+        missed = floor.rows[:, sql.WORLD_MISSED].copy()
+        booked, refusal = self._act(tx, floor, yard, mode == base.ACT, actions, journal)
+        journal.write(tx)
+        return self._show(floor, booked, refusal, floor.rows[:, sql.WORLD_MISSED] - missed)
 
     def _act(
         self,
@@ -103,11 +94,12 @@ class EmbeddedBackend:
         journal: Journal,
     ) -> tuple[Booked, base.Ints]:
         """Order and close the day in the lanes that act; what was booked, and the refusals."""
-        booked = Booked.nothing(self.setup, self.lanes)
-        refusal = np.zeros(self.lanes, dtype=np.int64)
+        lanes = len(acts)
+        booked = Booked.nothing(self.setup, lanes)
+        refusal = np.zeros(lanes, dtype=np.int64)
         if acts.any():
             kind = view.kind_of(self._kinds[0], self._kinds[1] == "rows")
-            asked = np.ascontiguousarray(actions).reshape(self.lanes, -1)
+            asked = np.ascontiguousarray(actions).reshape(lanes, -1)
             quantities: base.Ints = np.zeros(asked.shape, dtype=np.int64)
             _understand(
                 self.setup, self.sheet, yard.lanes, self._insight, kind, acts, asked, quantities, refusal
@@ -119,7 +111,7 @@ class EmbeddedBackend:
         return booked, refusal
 
     def _show(self, floor: Floor, booked: Booked, refusal: base.Ints, missed: base.Ints) -> base.Board:
-        credit = np.zeros((self.lanes, self.setup.most.size), dtype=np.int64)
+        credit = np.zeros((len(refusal), self.setup.most.size), dtype=np.int64)
         _share_credit(self.setup, self.sheet, booked.profit, credit)
         ended = floor.rows[:, sql.WORLD_ENDED] == 1
         return env.show(
@@ -133,56 +125,60 @@ class EmbeddedBackend:
         view.foresee(self.setup, self.sheet, self._arrays, self._insight)
         return self._insight
 
-    def state_bytes(self, lane: int) -> bytes:
-        """The lane's canonical state."""
-        return self._state(lane).to_bytes()
+    def state(self, tx: Transaction, world: int) -> bytes:
+        """A world's canonical state."""
+        return live_state.of_world(tx, self._plan, world).to_bytes()
 
-    def _state(self, lane: int) -> State:
-        with self.database.read() as tx:
-            return live_state.of_world(tx, self._plan, self._ids[lane])
+    def put(self, tx: Transaction, world: int, name: str, data: bytes) -> None:
+        """Put a canonical state into a world."""
+        live_state.into_world(tx, self._plan, world, name, State.from_bytes(data))
 
-    def load_state(self, lane: int, data: bytes) -> base.Board:
-        """Put a canonical state into a lane."""
-        state = State.from_bytes(data)
-        with self.database.write() as tx:
-            live_state.into_world(tx, self._plan, self._ids[lane], self._names[lane], state)
-        rest = np.full(self.lanes, base.REST, dtype=np.int8)
-        nothing = np.zeros(self.lanes, dtype=np.int64)
-        asked = np.zeros((self.lanes, self.setup.most.size), dtype=np.int64)
-        return self.advance(rest, asked, base.Episodes(np.uint64(0), nothing, nothing, nothing))
-
-    def facts(self, lane: int) -> dict[str, int]:
-        """The lane's counters."""
-        with self.database.read() as tx:
-            floor = see(tx, [self._ids[lane]])
+    def facts(self, tx: Transaction, world: int) -> dict[str, int]:
+        """A world's counters."""
         counters = np.zeros(twin.LANE_WIDTH, dtype=np.int64)
-        counters[[twin.FAMILY, twin.DAY, twin.ENDED, twin.DEMANDED, twin.MISSED]] = floor.rows[
+        counters[[twin.FAMILY, twin.DAY, twin.ENDED, twin.DEMANDED, twin.MISSED]] = see(tx, [world]).rows[
             0, sql.WORLD_FAMILY : sql.WORLD_MISSED + 1
         ]
         return env.facts_of(counters)
 
-    def render(self, lane: int) -> str:
+    def page(self, data: bytes) -> str:
         """The stock as a page of text."""
-        return env.page(self.setup, self._state(lane))
+        return env.page(self.setup, State.from_bytes(data))
 
-    def close(self) -> None:
-        """Drop the worlds and give the database back."""
-        if not self._closed:
-            self._closed = True
-            with self.database.write() as tx:
-                worlds.drop(tx, self._ids)
-            self.database.close()
+    def drop(self, tx: Transaction, ids: Sequence[int]) -> None:
+        """Remove worlds with everything in them."""
+        worlds.drop(tx, ids)
 
-    def __getstate__(self) -> dict[str, Any]:
-        """The lanes as canonical states; a database does not travel, and a copy gets worlds of its own."""
-        states = [self.state_bytes(lane) for lane in range(self.lanes)]
-        made = (self._plan.network, self.setup, self.lanes, *self._kinds, self.url)
-        return {"made": made, "states": states}
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        EmbeddedBackend.__init__(self, *state["made"])
-        for lane, data in enumerate(state["states"]):
-            self.load_state(lane, data)
+class EmbeddedBackend(LiveBackend):
+    """N lanes of a network as worlds of the live service in this process.
+
+    Args:
+        network: what nodes, links and SKUs are called.
+        setup: the same as arrays.
+        lanes: how many worlds.
+        actions: `units` or `cover`.
+        observation: `flat` or `rows`.
+        url: SQLAlchemy URL of the database.
+    """
+
+    live: LiveChain
+
+    def __init__(
+        self,
+        network: Network,
+        setup: Setup,
+        lanes: int,
+        actions: str = "units",
+        observation: str = "flat",
+        url: str = "sqlite://",
+    ) -> None:
+        live = LiveChain(network, setup, lanes, actions, observation)
+        super().__init__(live, lanes, (setup.most.size,), url)
+
+    def insight(self) -> view.Insight:
+        """What planners see of all lanes: expected demand and positions."""
+        return self.live.insight()
 
 
 @njit(**KERNEL)

@@ -13,7 +13,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from workgym.envs import base
-from workgym.envs.supply_chain import view
+from workgym.envs.supply_chain import names, view
 from workgym.envs.supply_chain.picture import picture_of, require_matplotlib
 from workgym.envs.supply_chain.story import Remembered
 from workgym.services.compiled import KERNEL, bound
@@ -66,6 +66,9 @@ def task_of(
         rows=decisions if rows else 0,
         unit=network.currency,
         render_modes=("ansi", "rgb_array"),
+        decision_names=names.decision_names(network),
+        asks=names.asks(network, actions),
+        feature_names=names.feature_names(network, setup, rows),
     )
 
 
