@@ -17,11 +17,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from workgym.services.kernel import BadInput, NotFound, did_you_mean
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Numbers = Callable[[str], Decimal | None]
 NOTHING = {"", "nan", "null", "none", "n/a", "<na>", "nat"}
@@ -442,6 +443,8 @@ def judged(table: Table, values: Mapping[str, Sequence[Any]], order: Sequence[st
         values: a value or a `Fault` for each field of each of the table's rows.
         order: fields that can have a fault, in the order in which reasons count.
     """
+    import pandas as pd
+
     faults = [
         next((value for value in row if isinstance(value, Fault)), None)
         for row in zip(*(values[name] for name in order), strict=True)

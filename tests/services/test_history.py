@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -62,6 +63,7 @@ def test_every_row_is_a_line_or_has_a_reason(faulty, ragged):
     table = Table({"who": ["x"] * len(faulty)}, list(range(1, len(faulty) + 1)), odd, Dialect(), {})
     values = {"who": [Fault("odd") if bad else "Ada" for bad in faulty], "age": [1] * len(faulty)}
     found = judged(table, values, ["who"])
+    assert isinstance(found.lines, pd.DataFrame)
     assert len(found.lines) + sum(found.rejected.values()) == found.rows == len(faulty) + ragged
     assert found.lines["row"].tolist() == [i + 1 for i, bad in enumerate(faulty) if not bad]
     assert found.rejected.get("odd", 0) == sum(faulty)
