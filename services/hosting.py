@@ -14,15 +14,19 @@ from typing import cast
 
 from fastapi import FastAPI
 
+from workgym.services.access import access
 from workgym.services.catalogue import application
+from workgym.services.faults import faults
 from workgym.services.kernel import Service
+from workgym.services.mcp import mcp
 from workgym.services.settings import Settings
+from workgym.services.telemetry import telemetry
 
 GROUP = "workgym.hosting"
 Part = Callable[[FastAPI, Service, Settings], None]
 
 # Routes come before what guards them: a middleware that is added later sees a request earlier.
-PARTS: tuple[Part, ...] = ()
+PARTS: tuple[Part, ...] = (mcp, access, faults, telemetry)
 
 
 def hosted(service: Service, database: str, settings: Settings | None = None) -> FastAPI:

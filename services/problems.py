@@ -32,11 +32,14 @@ Send = Callable[[Message], Awaitable[None]]
 
 MEDIA_TYPE = "application/problem+json"
 MEANING = {
+    401: "Nobody is signed in, or the token or session is no longer good.",
+    403: "Whoever asks may not do this.",
     404: "There is no such thing.",
     409: "The business refuses, somebody else was faster, or the idempotency key came with another request. "
     "Nothing was changed.",
     413: "The body is larger than the service reads.",
     422: "The request is malformed or a value is outside its range. Nothing was changed.",
+    429: "Whoever asks, or who tries to sign in, asks too often; `Retry-After` says when to ask again.",
     503: "The database did not answer; `committed` says whether the request took effect. Ask again with the "
     "same idempotency key.",
 }
@@ -47,7 +50,15 @@ _KINDS: tuple[tuple[type[WorkgymError], int, str], ...] = (
     (BadInput, 422, "bad-input"),
     (InfrastructureFault, 503, "fault"),
 )
-_WORDS = {404: "not-found", 405: "not-allowed", 413: "too-large", 422: "bad-input"}  # of plain HTTP errors
+_WORDS = {  # of plain HTTP errors
+    401: "not-signed-in",
+    403: "not-permitted",
+    404: "not-found",
+    405: "not-allowed",
+    413: "too-large",
+    422: "bad-input",
+    429: "too-often",
+}
 _MOST_FLAWS, _LONGEST_PLACE = 20, 120
 
 
@@ -141,8 +152,8 @@ def _of_tree(error: WorkgymError, words: Mapping[int, str]) -> JSONResponse:
     if isinstance(error, Refused):
         reason = words.get(error.code, reason)
     if isinstance(error, InfrastructureFault):
-        return _problem(status, reason, str(error), {"Retry-After": "1"}, committed=error.committed)
-    return _problem(status, reason, str(error))
+        return problem(status, reason, str(error), {"Retry-After": "1"}, committed=error.committed)
+    return problem(status, reason, str(error))
 
 
 async def _on_flaws(request: Request, error: Exception) -> JSONResponse:
@@ -152,19 +163,27 @@ async def _on_flaws(request: Request, error: Exception) -> JSONResponse:
         for flaw in error.errors()[:_MOST_FLAWS]
     ]
     detail = "; ".join(f"{flaw['where']}: {flaw['message']}" for flaw in flaws)
-    return _problem(422, "bad-input", detail, errors=flaws)
+    return problem(422, "bad-input", detail, errors=flaws)
 
 
 async def _on_http(request: Request, error: Exception) -> JSONResponse:
     http = cast(_HttpError, error)
     # FastAPI answers some unreadable bodies with 400 and others with 422; to a client they are one thing.
     status = 422 if http.status_code == 400 else http.status_code
-    return _problem(status, _WORDS[status], http.detail, http.headers)
+    return problem(status, _WORDS[status], http.detail, http.headers)
 
 
-def _problem(
+def problem_of(error: WorkgymError | HTTPException) -> JSONResponse:
+    """The problem document of an error, for middleware that answers before any operation is reached."""
+    if isinstance(error, WorkgymError):
+        return _of_tree(error, {})
+    return problem(error.status_code, _WORDS[error.status_code], error.detail, error.headers)
+
+
+def problem(
     status: int, reason: str, detail: str, headers: Mapping[str, str] | None = None, **more: object
 ) -> JSONResponse:
+    """The answer that tells a problem; see `Problem` for its members."""
     content = {"title": HTTPStatus(status).phrase, "status": status, "reason": reason, "detail": detail}
     return _ProblemResponse({**content, **more}, status, headers)
 

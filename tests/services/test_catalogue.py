@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import socket
 import subprocess
 import sys
 import tomllib
@@ -16,7 +14,6 @@ from fastapi import FastAPI
 
 from workgym import services as catalogue_folder
 from workgym.services import application, catalogue, service, services
-from workgym.services.__main__ import main
 from workgym.services.kernel import BadInput, NotFound, Service
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -118,67 +115,3 @@ def test_the_catalogue_stays_light():
     )
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not answer.stdout.split()
-
-
-# The command
-
-
-def run(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "workgym.services", *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=60)
-
-
-@pytest.mark.parametrize("name", SERVICES)
-def test_help_lists_every_service(name, capsys):
-    with pytest.raises(SystemExit) as stop:
-        main(["--help"])
-    assert stop.value.code == 0
-    text = capsys.readouterr().out
-    assert name in text
-    assert SERVICES[name].title in text
-
-
-@pytest.mark.parametrize(
-    ("arguments", "code", "complaint"),
-    [
-        (["order"], 2, "did you mean 'orders'"),
-        (["orders", "--database", "nonsense"], 2, "expected a database URL such as sqlite:///"),
-        (["orders", "--database", "oracle+nothing://x/y"], 2, "no driver for"),
-        (["orders", "--database", "sqlite:///no/such/folder/x.db"], 1, "check that it runs"),
-        (["orders", "--database", "sqlite://", "--port", "99999"], 2, "expected --port in 0..65535"),
-        (["orders", "--database", "sqlite://", "--host", "192.0.2.1", "--port", "0"], 1, "cannot listen on"),
-    ],
-)
-def test_a_wrong_argument_is_told_with_the_way_out(arguments, code, complaint, capsys, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert main(arguments) == code
-    told = capsys.readouterr().err
-    assert told.startswith("error: ")
-    assert complaint in told
-    assert "Traceback" not in told
-
-
-def test_a_taken_port_is_told_before_anything_is_served(tmp_path):
-    with socket.create_server(("127.0.0.1", 0)) as other:
-        port = other.getsockname()[1]
-        answer = run("orders", "--database", "sqlite://", "--port", str(port), folder=tmp_path)
-    assert answer.returncode == 1
-    assert f"port {port}" in answer.stderr
-    assert "give another --port" in answer.stderr
-    assert "Traceback" not in answer.stderr
-
-
-@pytest.mark.parametrize("name", SERVICES)
-def test_a_service_is_served_from_an_empty_folder_and_stops_when_asked(name, tmp_path):
-    import httpx
-
-    command = [sys.executable, "-m", "workgym.services", name, "--port", "0"]
-    env = {**os.environ, "PYTHONUNBUFFERED": "1"}
-    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True, env=env) as server:
-        try:
-            line = server.stdout.readline()
-            url = line.split()[line.split().index("(operations:") - 1]
-            assert httpx.get(f"{url}/healthz", timeout=30).json() == {"status": "ok"}
-        finally:
-            server.terminate()
-    assert [path.name for path in tmp_path.glob("*.db")] == [f"{name}.db"]
