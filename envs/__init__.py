@@ -1,31 +1,18 @@
-"""Importing this package registers every environment id with Gymnasium."""
+"""Importing this package registers the gyms of every installed service with Gymnasium."""
 
 from __future__ import annotations
 
-import gymnasium as gym
+import gymnasium
 
-_CHAIN = "workgym.envs.supply_chain"
-_ENTRIES = {  # id: the env, its vector env, and the steps after which an episode is cut
-    "workgym/Orders-v0": ("workgym.envs.orders:OrdersEnv", "workgym.envs.orders:OrdersVectorEnv", 20_000),
-    "workgym/SupplyChain-v0": (f"{_CHAIN}.env:SupplyChainEnv", f"{_CHAIN}.env:SupplyChainVectorEnv", None),
-    **{
-        f"workgym/SupplyChain.{preset}-v0": (
-            f"{_CHAIN}.presets:{name}Env",
-            f"{_CHAIN}.presets:{name}VectorEnv",
-            None,
-        )
-        for preset, name in (
-            ("retail", "Retail"),
-            ("lost-sales", "LostSales"),
-            ("dual-sourcing", "DualSourcing"),
-            ("serial", "Serial"),
-            ("one-warehouse", "OneWarehouse"),
-            ("beer-game", "BeerGame"),
-            ("or-gym", "OrGym"),
-        )
-    },
-}
-ENV_IDS = tuple(_ENTRIES)
+from workgym.services.catalogue import services
 
-for _id, (_single, _vector, _limit) in _ENTRIES.items():
-    gym.register(id=_id, entry_point=_single, vector_entry_point=_vector, max_episode_steps=_limit)
+_GYMS = tuple(gym for service in services().values() for gym in service.gyms)
+ENV_IDS = tuple(gym.env_id for gym in _GYMS)
+
+for _gym in _GYMS:
+    gymnasium.register(
+        id=_gym.env_id,
+        entry_point=_gym.env,
+        vector_entry_point=_gym.vector_env,
+        max_episode_steps=_gym.max_episode_steps,
+    )

@@ -33,7 +33,7 @@ from workgym.envs.contract import (
     Task,
 )
 from workgym.services.compiled import KERNEL
-from workgym.services.kernel import BadInput, did_you_mean
+from workgym.services.kernel import BadInput, InfrastructureFault, did_you_mean
 from workgym.services.scenario import SPLITS, split_salt
 
 __all__ = [
@@ -163,6 +163,19 @@ def _settle(
     return any_done, any_refused != 0
 
 
+def _drop(dropped: Bools, step: Step) -> None:
+    """End the episodes of lanes that were lost; what they would have earned is not a number, never zero."""
+    step.reward[dropped] = np.nan
+    step.ended[dropped] = False
+    step.truncated[dropped] = True
+    step.done[dropped] = True
+
+
+def _require_whole(board: Board) -> None:
+    if board.dropped is not None and board.dropped.any():
+        raise InfrastructureFault("the service did not answer before the deadline; reset the env", "unknown")
+
+
 def _check_options(options: Mapping[str, Any] | None) -> dict[str, Any]:
     given = dict(options or {})
     for name in given:
@@ -247,6 +260,7 @@ class Env(gym.Env[Floats, Any]):
         }
         if board.credit is not None:
             info["credit"] = board.credit[0]
+        _require_whole(board)
         if board.refusal[0]:
             info["refused"] = self.task.reasons[board.refusal[0]]
         return board.obs[0], info
@@ -371,6 +385,7 @@ class VectorEnv(gym.vector.VectorEnv[Floats, NDArray[Any], Any]):
         self._lanes.seed(self._seeds(seed, begin), begin)
         self._done[begin] = False
         board = self._lanes.begin(begin)
+        _require_whole(board)
         return board.obs, self._info(board)
 
     def _seeds(self, seed: int | Sequence[int | None] | None, begin: Bools) -> list[int | None]:
@@ -385,7 +400,11 @@ class VectorEnv(gym.vector.VectorEnv[Floats, NDArray[Any], Any]):
         return [int(drawn[lane]) if fresh[lane] else None for lane in range(self.num_envs)]
 
     def step(self, actions: NDArray[Any]) -> tuple[Floats, NDArray[np.float64], Bools, Bools, dict[str, Any]]:
-        """Take one decision in every lane."""
+        """Take one decision in every lane.
+
+        Lanes that a fault dropped (`info["dropped"]`, remote backends alone) end truncated, with NaN for a
+        reward: nobody knows what they earned.
+        """
         understood = self.task.understood(actions, self.num_envs)
         lanes, done = self._lanes, self._done
         begins = self.autoreset_mode is AutoresetMode.NEXT_STEP
@@ -400,6 +419,9 @@ class VectorEnv(gym.vector.VectorEnv[Floats, NDArray[Any], Any]):
             board.terms, board.violations, board.refusal, board.ended,
             done, lanes.elapsed, lanes.limit, begins, *step,
         )  # fmt: skip
+        if board.dropped is not None:
+            any_done = True
+            _drop(board.dropped, step)
         self._done = step.done
         info = self._info(board, step.cost, any_refused)
         if any_done and self.autoreset_mode is AutoresetMode.SAME_STEP:
@@ -448,6 +470,8 @@ class VectorEnv(gym.vector.VectorEnv[Floats, NDArray[Any], Any]):
         if any_refused and (refused := board.refusal != 0).any():
             texts = [self.task.reasons[code] if code else None for code in board.refusal]
             info["refused"], info["_refused"] = np.array(texts, dtype=object), refused
+        if board.dropped is not None:
+            info["dropped"], info["_dropped"] = board.dropped, everywhere
         return info
 
     def action_masks(self) -> Bools:

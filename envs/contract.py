@@ -47,6 +47,7 @@ class Board(NamedTuple):
     refusal: Ints  # (N,) code of the reason why the action was refused, 0 when it was not
     violations: Ints  # (N,) constraint cost of this advance
     credit: Ints | None = None  # (N, rows) each row's share of the reward; need not sum to it
+    dropped: Bools | None = None  # (N,) lanes whose worlds were lost to a fault: nothing here is theirs
 
 
 class Step(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -12,16 +13,18 @@ from numba import njit
 from numpy.typing import NDArray
 
 from workgym.envs import base
+from workgym.envs.backends import LOCAL, Sides
+from workgym.envs.live import Live
 from workgym.services import four
 from workgym.services.compiled import KERNEL, PART, bound
-from workgym.services.kernel import BadInput, did_you_mean
+from workgym.services.kernel import BadInput
 from workgym.services.orders import desk, rules, scenario, state, twin
 from workgym.services.orders.baskets import Baskets, synthetic
 from workgym.services.scenario import episode_key
 
 ENV_ID = "workgym/Orders-v0"
 VERSION = "orders-v0.1"
-BACKENDS = ("twin", "embedded")
+BACKENDS = LOCAL
 DEFAULT_VOLUME = 14.0  # orders a day of the default shop
 LARGEST_DEFAULT_VOLUME = 40.0  # orders a day; more make seasons of thousands of decisions
 
@@ -486,19 +489,15 @@ def setup_for(
     return scenario.season(baskets, days, usual if orders_per_day is None else orders_per_day)
 
 
-def make_backend(backend: str, setup: scenario.Setup, lanes: int) -> base.Backend:
-    """N lanes of state behind the name of a backend.
+def sides_of(setup: scenario.Setup) -> Sides:
+    """The twin and the live side of a season."""
 
-    Raises:
-        BadInput: there is no such backend.
-    """
-    if backend == "twin":
-        return TwinBackend(setup, lanes)
-    if backend == "embedded":
-        from workgym.envs.embedded import EmbeddedBackend  # that module reads this one
+    def live(lanes: int) -> Live:
+        from workgym.envs.embedded import LiveOrders  # that module reads this one
 
-        return EmbeddedBackend(setup, lanes)
-    raise BadInput(did_you_mean("backend", backend, list(BACKENDS)))
+        return LiveOrders(setup)
+
+    return Sides(task(), lambda lanes: TwinBackend(setup, lanes), live)
 
 
 class OrdersEnv(base.Env):
@@ -578,12 +577,14 @@ class OrdersEnv(base.Env):
     v0: first version.
 
     Args:
-        backend: `twin` (arrays) or `embedded` (the live service in process).
+        backend: `twin` (arrays), `embedded` (the live service in process), `http` or `docker`.
         split: `train`, `gate` or `audit`.
         family: business situation of every episode, or None to draw one an episode.
         history: baskets made by `factory import orders`, instead of the default shop.
         days: length of the season, 1..60.
         orders_per_day: mean volume of a normal day.
+        base_url: of the server, with backend `http`.
+        transport: fields of `workgym.envs.backends.Transport`, with the backends `http` and `docker`.
         render_mode: None or `ansi`.
     """
 
@@ -595,6 +596,8 @@ class OrdersEnv(base.Env):
         history: str | None = None,
         days: int = 10,
         orders_per_day: float | None = None,
+        base_url: str | None = None,
+        transport: Mapping[str, Any] | None = None,
         render_mode: str | None = None,
     ) -> None:
         arguments = {
@@ -604,9 +607,12 @@ class OrdersEnv(base.Env):
             "history": history,
             "days": days,
             "orders_per_day": orders_per_day,
+            "base_url": base_url,
+            "transport": transport,
         }
-        setup = setup_for(split, history, days, orders_per_day)
-        super().__init__(task(), make_backend(backend, setup, 1), split, family, render_mode, arguments)
+        self.sides = sides_of(setup_for(split, history, days, orders_per_day))
+        lanes = self.sides.lanes(1, arguments)
+        super().__init__(self.sides.task, lanes, split, family, render_mode, arguments)
 
 
 class OrdersVectorEnv(base.VectorEnv):
@@ -621,6 +627,8 @@ class OrdersVectorEnv(base.VectorEnv):
         history: str | None = None,
         days: int = 10,
         orders_per_day: float | None = None,
+        base_url: str | None = None,
+        transport: Mapping[str, Any] | None = None,
         render_mode: str | None = None,
         max_episode_steps: int | None = None,
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
@@ -629,9 +637,18 @@ class OrdersVectorEnv(base.VectorEnv):
             raise BadInput(
                 f"a vector env renders nothing, found render_mode {render_mode!r}; render a single env"
             )
-        setup = setup_for(split, history, days, orders_per_day)
-        lanes = make_backend(backend, setup, num_envs)
-        super().__init__(task(), lanes, split, family, max_episode_steps, autoreset_mode)
+        arguments = {
+            "backend": backend,
+            "split": split,
+            "history": history,
+            "days": days,
+            "orders_per_day": orders_per_day,
+            "base_url": base_url,
+            "transport": transport,
+        }
+        self.sides = sides_of(setup_for(split, history, days, orders_per_day))
+        lanes = self.sides.lanes(num_envs, arguments)
+        super().__init__(self.sides.task, lanes, split, family, max_episode_steps, autoreset_mode)
 
 
 OrdersEnv.vector_env = OrdersVectorEnv

@@ -13,6 +13,8 @@ from numba import njit
 from numpy.typing import NDArray
 
 from workgym.envs import base
+from workgym.envs.backends import LOCAL, Sides
+from workgym.envs.live import Live
 from workgym.envs.supply_chain import names, view
 from workgym.envs.supply_chain.picture import picture_of, require_matplotlib
 from workgym.envs.supply_chain.story import Remembered
@@ -25,7 +27,7 @@ from workgym.services.supply_chain.spec import Network, network_from
 
 ENV_ID = "workgym/SupplyChain-v0"
 VERSION = "supply-chain-v0.1"
-BACKENDS = ("twin", "embedded")
+BACKENDS = LOCAL
 ENCODINGS = ("units", "box", "cover")
 OBSERVATIONS = ("flat", "rows")
 _FLOAT, _INT, _FLAG = np.dtype(np.float32), np.dtype(np.int64), np.dtype(np.bool_)
@@ -293,23 +295,6 @@ def page(setup: scenario.Setup, now: state.State) -> str:
     return "\n".join(lines) + "\n"
 
 
-def make_backend(
-    backend: str, network: Network, setup: scenario.Setup, lanes: int, actions: str, observation: str
-) -> base.Backend:
-    """N lanes of state behind the name of a backend.
-
-    Raises:
-        BadInput: there is no such backend.
-    """
-    if backend == "twin":
-        return TwinBackend(setup, lanes, actions, observation)
-    if backend == "embedded":
-        from workgym.envs.supply_chain.embedded import EmbeddedBackend  # that module reads this one
-
-        return EmbeddedBackend(network, setup, lanes, actions, observation)
-    raise BadInput(did_you_mean("backend", backend, list(BACKENDS)))
-
-
 @lru_cache(maxsize=64)
 def setup_for(network: Network) -> scenario.Setup:
     """A network as arrays; equal networks share them."""
@@ -320,11 +305,13 @@ class Wish(NamedTuple):
     """How an env is asked for, whatever its network.
 
     Attributes:
-        backend: `twin` or `embedded`.
+        backend: one of `workgym.envs.backends.BACKENDS`.
         split: `train`, `gate` or `audit`.
         family: business situation of every episode, or None.
         actions: `units`, `box` or `cover`.
         observation: `flat` or `rows`.
+        base_url: of the server, with backend `http`.
+        transport: how patient to be with it, see `workgym.envs.backends.Transport`.
     """
 
     backend: str = "twin"
@@ -332,6 +319,8 @@ class Wish(NamedTuple):
     family: str | None = None
     actions: str = "units"
     observation: str = "flat"
+    base_url: str | None = None
+    transport: Mapping[str, Any] | None = None
 
 
 class Parts(NamedTuple):
@@ -347,9 +336,18 @@ class Parts(NamedTuple):
         """What is asked."""
         return task_of(self.env_id, self.network, self.setup, wish.actions, wish.observation, self.tolerance)
 
-    def backend(self, wish: Wish, lanes: int) -> base.Backend:
-        """What holds the state."""
-        return make_backend(wish.backend, self.network, self.setup, lanes, wish.actions, wish.observation)
+    def sides(self, wish: Wish) -> Sides:
+        """The twin and the live side."""
+
+        def live(lanes: int) -> Live:
+            from workgym.envs.supply_chain.embedded import LiveChain  # that module reads this one
+
+            return LiveChain(self.network, self.setup, lanes, wish.actions, wish.observation)
+
+        def twin_lanes(lanes: int) -> TwinBackend:
+            return TwinBackend(self.setup, lanes, wish.actions, wish.observation)
+
+        return Sides(self.task(wish), twin_lanes, live, ("insight", "sheet"))
 
 
 class SupplyChainEnv(base.Env):
@@ -425,11 +423,13 @@ class SupplyChainEnv(base.Env):
 
     Args:
         network: a `Network`, or its fields as `Network.to_dict` gives them; None for `.retail`'s.
-        backend: `twin` (arrays) or `embedded` (the live service in process).
+        backend: `twin` (arrays), `embedded` (the live service in process), `http` or `docker`.
         split: `train`, `gate` or `audit`.
         family: business situation of every episode, or None to draw one an episode.
         actions: `units`, `box` or `cover`.
         observation: `flat` or `rows`.
+        base_url: of the server, with backend `http`.
+        transport: fields of `workgym.envs.backends.Transport`, with the backends `http` and `docker`.
         render_mode: None, `ansi` or `rgb_array`.
     """
 
@@ -443,20 +443,23 @@ class SupplyChainEnv(base.Env):
         family: str | None = None,
         actions: str = "units",
         observation: str = "flat",
+        base_url: str | None = None,
+        transport: Mapping[str, Any] | None = None,
         render_mode: str | None = None,
     ) -> None:
-        wish = Wish(backend, split, family, actions, observation)
-        arguments = {"network": None if network is None else network_of(network, split).to_dict()}
-        self.open(parts_of(network, split), wish, arguments, render_mode)
+        wish = Wish(backend, split, family, actions, observation, base_url, transport)
+        self.open(parts_of(network, split), wish, arguments_of(network, split), render_mode)
 
     def open(self, parts: Parts, wish: Wish, arguments: dict[str, Any], render_mode: str | None) -> None:
         """Make the env of its parts; `arguments` are those of the constructor beyond the wish."""
         self.network = parts.network
-        task, backend = parts.task(wish), parts.backend(wish, 1)
+        arguments = arguments | wish._asdict()
+        self.sides = parts.sides(wish)
+        backend = self.sides.lanes(1, arguments)
         if render_mode == "rgb_array":
             require_matplotlib()
             backend = Remembered(backend, parts.setup, wish.actions == "cover")
-        super().__init__(task, backend, wish.split, wish.family, render_mode, arguments | wish._asdict())
+        super().__init__(self.sides.task, backend, wish.split, wish.family, render_mode, arguments)
 
     def picture(self) -> NDArray[np.uint8]:
         """(height, width, 3) the running episode so far; all pictures of a network have one size.
@@ -476,6 +479,11 @@ def network_of(network: Network | Mapping[str, Any] | None, split: str) -> Netwo
     return network if isinstance(network, Network) else network_from(network)
 
 
+def arguments_of(network: Network | Mapping[str, Any] | None, split: str) -> dict[str, Any]:
+    """An env's arguments beyond the wish, as JSON knows them."""
+    return {"network": None if network is None else network_of(network, split).to_dict()}
+
+
 def parts_of(network: Network | Mapping[str, Any] | None, split: str) -> Parts:
     """The parts of an env over any network."""
     given = network_of(network, split)
@@ -485,7 +493,7 @@ def parts_of(network: Network | Mapping[str, Any] | None, split: str) -> Parts:
 def lanes_of(parts: Parts, lanes: int, wish: Wish) -> SupplyChainVectorEnv:
     """A vector env of parts that are at hand, in autoreset mode DISABLED."""
     made = SupplyChainVectorEnv.__new__(SupplyChainVectorEnv)
-    made.open(lanes, parts, wish, None, None, AutoresetMode.DISABLED)
+    made.open(lanes, parts, wish, {}, None, None, AutoresetMode.DISABLED)
     return made
 
 
@@ -501,18 +509,22 @@ class SupplyChainVectorEnv(base.VectorEnv):
         family: str | None = None,
         actions: str = "units",
         observation: str = "flat",
+        base_url: str | None = None,
+        transport: Mapping[str, Any] | None = None,
         render_mode: str | None = None,
         max_episode_steps: int | None = None,
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
     ) -> None:
-        wish = Wish(backend, split, family, actions, observation)
-        self.open(num_envs, parts_of(network, split), wish, render_mode, max_episode_steps, autoreset_mode)
+        wish = Wish(backend, split, family, actions, observation, base_url, transport)
+        parts, arguments = parts_of(network, split), arguments_of(network, split)
+        self.open(num_envs, parts, wish, arguments, render_mode, max_episode_steps, autoreset_mode)
 
     def open(
         self,
         num_envs: int,
         parts: Parts,
         wish: Wish,
+        arguments: dict[str, Any],
         render_mode: str | None,
         max_episode_steps: int | None,
         autoreset_mode: AutoresetMode | str,
@@ -524,8 +536,9 @@ class SupplyChainVectorEnv(base.VectorEnv):
             )
         self.parts = parts
         self.network = parts.network
-        task, lanes = parts.task(wish), parts.backend(wish, num_envs)
-        super().__init__(task, lanes, wish.split, wish.family, max_episode_steps, autoreset_mode)
+        self.sides = parts.sides(wish)
+        lanes = self.sides.lanes(num_envs, arguments | wish._asdict())
+        super().__init__(self.sides.task, lanes, wish.split, wish.family, max_episode_steps, autoreset_mode)
 
 
 SupplyChainEnv.vector_env = SupplyChainVectorEnv

@@ -6,7 +6,7 @@ Each is an env of its own id. What makes its network are the keyword arguments o
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, ClassVar
 
@@ -50,19 +50,29 @@ class Preset(SupplyChainEnv):
         family: str | None = None,
         actions: str | None = None,
         observation: str | None = None,
+        base_url: str | None = None,
+        transport: Mapping[str, Any] | None = None,
         render_mode: str | None = None,
         **parameters: Any,
     ) -> None:
-        wish = self.wish(backend, split, family, actions, observation)
+        wish = self.wish(backend, split, family, actions, observation, base_url, transport)
         self.open(self.parts(split, parameters), wish, parameters, render_mode)
 
     @classmethod
     def wish(
-        cls, backend: str, split: str, family: str | None, actions: str | None, observation: str | None
+        cls,
+        backend: str,
+        split: str,
+        family: str | None,
+        actions: str | None,
+        observation: str | None,
+        base_url: str | None,
+        transport: Mapping[str, Any] | None,
     ) -> Wish:
         """A wish with the preset's own encodings where none are given."""
         usual = cls.usual
-        return Wish(backend, split, family, actions or usual.actions, observation or usual.observation)
+        actions, observation = actions or usual.actions, observation or usual.observation
+        return Wish(backend, split, family, actions, observation, base_url, transport)
 
     @classmethod
     def parts(cls, split: str, parameters: dict[str, Any]) -> Parts:
@@ -113,14 +123,16 @@ def _vector_of(preset: type[Preset]) -> type[SupplyChainVectorEnv]:
             family: str | None = None,
             actions: str | None = None,
             observation: str | None = None,
+            base_url: str | None = None,
+            transport: Mapping[str, Any] | None = None,
             render_mode: str | None = None,
             max_episode_steps: int | None = None,
             autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
             **parameters: Any,
         ) -> None:
-            wish = preset.wish(backend, split, family, actions, observation)
+            wish = preset.wish(backend, split, family, actions, observation, base_url, transport)
             parts = preset.parts(split, parameters)
-            self.open(num_envs, parts, wish, render_mode, max_episode_steps, autoreset_mode)
+            self.open(num_envs, parts, wish, parameters, render_mode, max_episode_steps, autoreset_mode)
 
     PresetVectorEnv.__doc__ = f"N lanes of {preset.env_id}; see `{preset.__name__}`."
     PresetVectorEnv.__name__ = PresetVectorEnv.__qualname__ = preset.__name__.replace("Env", "VectorEnv")
