@@ -19,6 +19,7 @@ from workgym.services.catalogue import application
 from workgym.services.faults import faults
 from workgym.services.kernel import Service
 from workgym.services.mcp import mcp
+from workgym.services.pages import pages
 from workgym.services.settings import Settings
 from workgym.services.telemetry import telemetry
 
@@ -26,7 +27,7 @@ GROUP = "workgym.hosting"
 Part = Callable[[FastAPI, Service, Settings], None]
 
 # Routes come before what guards them: a middleware that is added later sees a request earlier.
-PARTS: tuple[Part, ...] = (mcp, access, faults, telemetry)
+PARTS: tuple[Part, ...] = (mcp, access, pages, faults, telemetry)
 
 
 def hosted(service: Service, database: str, settings: Settings | None = None) -> FastAPI:

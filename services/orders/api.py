@@ -17,6 +17,7 @@ from workgym.services.orders import api_models as models
 from workgym.services.orders import records
 from workgym.services.orders.api_models import LARGEST
 from workgym.services.orders.baskets import synthetic
+from workgym.services.orders.pages import router as pages
 from workgym.services.orders.rules import STATUSES
 from workgym.services.orders.scenario import REGIONS, season
 from workgym.services.orders.soundness import sound_state
@@ -440,7 +441,7 @@ def next_day(store: TheStore, world: WorldId, actor: Actor, key: Key = None) -> 
 
 def application(store: Store) -> FastAPI:
     """The REST interface of a store."""
-    routers = (orders, day, floor, books, worlds, scenario)
+    routers = (orders, day, floor, books, worlds, scenario, pages)
     return rest_application(store, routers, title=TITLE, about=ABOUT, tags=TAGS, reasons=models.REASON_WORDS)
 
 
