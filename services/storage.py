@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from threading import RLock
@@ -45,6 +45,8 @@ from sqlalchemy.types import NULLTYPE
 from workgym.services.kernel import BadInput, Conflict, InfrastructureFault
 
 Row = tuple[Any, ...]
+Moment = Literal["begin", "commit", "committed"]
+Hazard = Callable[[Moment], None]  # told of a transaction's moments, it may raise an InfrastructureFault
 
 SERIAL = BigInteger().with_variant(Integer, "sqlite")  # SQLite numbers rows in INTEGER columns only
 CLUSTERED: dict[str, Any] = {"sqlite_with_rowid": False}  # rows lie in the order of their key
@@ -179,7 +181,13 @@ class Database:
 
     Args:
         url: SQLAlchemy URL; `sqlite://` is in memory and gone when this object is closed.
+
+    Attributes:
+        engine: SQLAlchemy's.
+        hazard: makes what a transaction, which writes or not, is exposed to; None for nothing.
     """
+
+    hazard: Callable[[bool], Hazard] | None = None
 
     def __init__(self, url: str | URL = "sqlite://") -> None:
         self.engine = make_engine(url)
@@ -224,13 +232,22 @@ class Database:
 
     @contextmanager
     def _begun(self, engine: Engine) -> Iterator[Connection]:
+        strike = None if self.hazard is None else self.hazard(engine is self._writer)
+        if strike is not None:
+            strike("begin")
         with _faults_of(engine):
             if self._only is None:
                 with engine.begin() as connection:
                     yield connection
+                    if strike is not None:
+                        strike("commit")
             else:
                 with self._turn, self._only.begin():
                     yield self._only
+                    if strike is not None:
+                        strike("commit")
+        if strike is not None:
+            strike("committed")
 
     def close(self) -> None:
         """Give the connections back."""
