@@ -41,6 +41,6 @@ def access(app: FastAPI, service: Service, settings: Settings) -> None:
     app.state.recognition = recognition
     app.openapi_tags = [*(app.openapi_tags or ()), TAG]
     app.include_router(tokens_router(recognition))
-    app.include_router(signin_router(recognition, allowance, service.title))
+    app.include_router(signin_router(recognition, allowance))
     describe(app, cookie)
     app.add_middleware(Guard, doors=Doors(app), recognition=recognition, allowance=allowance)

@@ -1,12 +1,12 @@
 """What a request asks for: the group of its permission, and the world that it is about.
 
-An operation of the application belongs to the group of its tags. Whatever else is mounted belongs to the
-area of its path, which its part declares:
+An operation of the application belongs to the group of its tags. What has no tags belongs to the area of its
+path, which its part declares:
 
     declare(app, "/metrics", "telemetry")
 
-What is mounted and never declared is for admins; a path where nothing is mounted is for whoever is signed in,
-and the application says that there is nothing.
+Where no area is declared an operation is business, and whatever else is mounted is for admins; a path
+where nothing is mounted is for whoever is signed in, and the application says that there is nothing.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from fastapi.routing import APIRoute, RouteContext, iter_route_contexts
 from starlette._utils import get_route_path
 from starlette.routing import Match
 
-from workgym.services.access.roles import GRANTS, group_of
+from workgym.services.access.roles import BUSINESS, GRANTS, group_of
 
 Scope = MutableMapping[str, Any]
 
@@ -29,8 +29,6 @@ _AREAS = {
     "/docs": "public",
     "/redoc": "public",
     "/openapi.json": "public",
-    "/signin": "public",
-    "/signout": "public",
     "/static": "public",
     "/desk": "pages",
     "/mcp": "mcp",
@@ -67,7 +65,7 @@ class Door(NamedTuple):
 class _Operation(NamedTuple):
     methods: frozenset[str]
     path: re.Pattern[str]
-    group: str
+    group: str | None
 
 
 class Doors:
@@ -83,15 +81,18 @@ class Doors:
     def of(self, scope: Scope) -> Door:
         """What a request asks for."""
         path = get_route_path(scope)
-        for prefix, group in self._areas:
-            if path == prefix or path.startswith(f"{prefix}/"):
-                return Door(group)
         if scope["type"] == "http":
             for operation in self._operations:
                 if scope["method"] in operation.methods and (found := operation.path.match(path)):
-                    return Door(operation.group, found.groupdict().get("world"))
+                    group = operation.group or self._area(path) or BUSINESS
+                    return Door(group, found.groupdict().get("world"))
         mounted = any(route.matches(scope)[0] is not Match.NONE for route in self._others)
-        return Door(UNDECLARED if mounted else None)
+        return Door(self._area(path) or (UNDECLARED if mounted else None))
+
+    def _area(self, path: str) -> str | None:
+        """The group of the longest declared prefix."""
+        declared = (group for prefix, group in self._areas if path == prefix or path.startswith(f"{prefix}/"))
+        return next(declared, None)
 
     @cached_property
     def _areas(self) -> list[tuple[str, str]]:
@@ -100,7 +101,11 @@ class Doors:
     @cached_property
     def _operations(self) -> list[_Operation]:
         return [
-            _Operation(frozenset(route.methods or ()), route.path_regex, group_of(route.tags))
+            _Operation(
+                frozenset(route.methods or ()),
+                route.path_regex,
+                group_of(route.tags) if route.tags else None,
+            )
             for route in self._routes()
             if isinstance(route.original_route, APIRoute)
         ]

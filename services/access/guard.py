@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from anyio.to_thread import run_sync
 from fastapi import HTTPException
@@ -31,7 +31,7 @@ from workgym.services.rest import LARGEST_ID
 
 REMEMBERED_S = 5.0
 _MOST_REMEMBERED = 4096
-_CHALLENGE = {"WWW-Authenticate": 'Bearer realm="workgym"'}
+CHALLENGE = {"WWW-Authenticate": 'Bearer realm="workgym"'}
 _BAD_TOKEN = {"WWW-Authenticate": 'Bearer realm="workgym", error="invalid_token"'}
 _POLICY_VIOLATION = 1008  # how a WebSocket is told
 
@@ -129,6 +129,7 @@ class Guard:
         person: Person | None = scope.get("state", {}).get("person")
         if person is None:
             person = await self._recognise(scope)
+            scope.setdefault("state", {})["person"] = person  # a refusal tells it, too
             self.allowance.request(person)
         if door.group is None:
             return person
@@ -153,7 +154,7 @@ class Guard:
         person = await self.recognition.session(session) if session else None
         if person is None:
             raise HTTPException(
-                401, "sign in at /signin, or send a token as Authorization: Bearer", _CHALLENGE
+                401, "sign in at /signin, or send a token as Authorization: Bearer", CHALLENGE
             )
         unsafe = scope["type"] == "websocket" or scope["method"] not in READS
         if unsafe and not same_origin(scope):
@@ -179,7 +180,6 @@ def _name_the_actor(scope: Scope, person: Person | None) -> None:
     headers = [pair for pair in scope["headers"] if pair[0].lower() != b"x-actor"]
     if person is not None:
         headers.append((b"x-actor", person.name.encode("ascii")))
-        scope.setdefault("state", {})["person"] = person
     scope["headers"] = headers
 
 
@@ -218,4 +218,4 @@ def same_origin(scope: Scope) -> bool:
     if site is not None:
         return site == "same-origin"
     origin = header(scope, b"origin")
-    return bool(origin) and urlsplit(origin or "").netloc == header(scope, b"host")
+    return origin is not None and origin.partition("://")[2] == header(scope, b"host")
