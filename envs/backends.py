@@ -19,6 +19,7 @@ from workgym.services.kernel import BadInput, did_you_mean
 LOCAL = ("twin", "embedded")
 REMOTE = ("http", "docker")
 BACKENDS = (*LOCAL, *REMOTE)
+FILES = ("history", "forecast")  # arguments that name a file, which the other side does not have
 REMOTE_ARGUMENTS = (
     "backend",
     "base_url",

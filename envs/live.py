@@ -150,16 +150,23 @@ class LiveBackend:
         lanes: how many worlds.
         decisions: shape of one action, `Task.action_shape`.
         url: SQLAlchemy URL of the database; the worlds are dropped from it when the backend is closed.
+        database: one that is open already, instead; it stays open.
     """
 
     def __init__(
-        self, live: Live, lanes: int, decisions: tuple[int, ...] = (), url: str = "sqlite://"
+        self,
+        live: Live,
+        lanes: int,
+        decisions: tuple[int, ...] = (),
+        url: str = "sqlite://",
+        database: Database | None = None,
     ) -> None:
         self.lanes = lanes
         self.live = live
         self.url = url
         self._decisions = decisions
-        self.database = Database(url)
+        self._own = database is None
+        self.database = database or Database(url)
         self.database.create(live.metadata)
         with self.database.write() as tx:
             self._worlds = LiveLanes.open(tx, live, lanes)
@@ -195,7 +202,8 @@ class LiveBackend:
             self._closed = True
             with self.database.write() as tx:
                 self._worlds.drop(tx)
-            self.database.close()
+            if self._own:
+                self.database.close()
 
     def __getstate__(self) -> dict[str, Any]:
         """The lanes as canonical states; a database does not travel, and a copy gets worlds of its own."""

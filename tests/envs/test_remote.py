@@ -142,7 +142,7 @@ def test_a_step_without_an_answer_says_that_nobody_knows_and_a_reset_goes_on(dat
     env = single(ORDERS, server, **QUICK)
     first, _ = env.reset(seed=4)
     server.stop()
-    with pytest.raises(InfrastructureFault, match="got no answer within 0.6 s") as told:
+    with pytest.raises(InfrastructureFault, match=r"got no answer within 0\.6 s") as told:
         env.step(13)
     assert told.value.committed in ("no", "unknown")
     with pytest.raises(InfrastructureFault, match="reset"):
@@ -158,7 +158,7 @@ def test_a_hung_server_costs_its_deadline_and_no_more():
     with socket.create_server(("127.0.0.1", 0)) as silent:
         silent.listen()
         server = type("Silent", (), {"base_url": f"http://127.0.0.1:{silent.getsockname()[1]}"})
-        from workgym.envs.remote import Line
+        from workgym.envs.line import Line
 
         line = Line(server.base_url, Transport(deadline_s=0.8, attempt_s=0.2))
         began = time.monotonic()
@@ -170,7 +170,7 @@ def test_a_hung_server_costs_its_deadline_and_no_more():
 
 
 def test_nobody_listening_is_told_as_not_committed():
-    from workgym.envs.remote import Line
+    from workgym.envs.line import Line
 
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -363,13 +363,9 @@ def test_a_call_that_is_sent_twice_happens_once(lease):
 
 def test_a_server_cannot_be_asked_for_its_files(servers):
     with httpx.Client(base_url=servers["orders"].base_url) as client:
-        for arguments in (
-            {"history": "/etc/passwd"},
-            {"backend": "embedded"},
-            {"days": "x"},
-            {"nonsense": 1},
-        ):
-            wish = {"id": "0123456789abcdef", "env_id": ORDERS, "arguments": arguments}
+        for name, value in (("history", "/etc/passwd"), ("backend", "embedded"), ("days", "x"), ("what", 1)):
+            wish = {"id": "0123456789abcdef", "env_id": ORDERS, "arguments": {name: value}}
             answer = client.post("/gym/leases", json=wish)
-            assert answer.status_code == 422, arguments
-            assert "/etc/passwd" not in answer.text or "history" in answer.json()["detail"]
+            assert answer.status_code == 422, name
+            assert name in answer.json()["detail"]
+            assert "/etc/passwd" not in answer.text
