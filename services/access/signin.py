@@ -18,8 +18,6 @@ from workgym.services.pages import page
 HOME = "/desk"
 # Two slashes, or a backslash, would lead to another host.
 _LOCAL = re.compile(r"/([!-.0-\[\]-~][!-\[\]-~]*)?")
-    r"/([!-.0-\[\]-~][!-\[\]-~]*)?"
-)  # two slashes, or a backslash, would lead to another host
 _WRONG = "Name and password do not belong together."
 _FOREIGN = "This form was sent from another site. Sign in here."
 
