@@ -11,9 +11,10 @@ from contextlib import asynccontextmanager, suppress
 from importlib.metadata import version
 from typing import Annotated, Any, Protocol
 
-from fastapi import APIRouter, FastAPI, Header, Path, Query
+from fastapi import APIRouter, Body, FastAPI, Header, Path, Query, Response
 from pydantic import BaseModel, ConfigDict, Field, Json, JsonValue
 
+from workgym.services.copies import Copy
 from workgym.services.kernel import NotFound
 from workgym.services.problems import BodyLimit, answer_problems, documented
 from workgym.services.storage import Database
@@ -23,11 +24,18 @@ PLAIN = r"^[^\x00-\x1f\x7f]+$"  # no control characters: PostgreSQL has no NUL, 
 PRINTABLE = r"^[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?$"  # what a header carries unharmed
 LARGEST_BODY = 16 * 2**20  # bytes; the snapshot of 60 busy days of orders has 4 MB
 SNAPSHOT_TYPE = "application/octet-stream"
+MOST_COPIES = 256  # of one request
 DEFAULT_PAGE, LARGEST_PAGE = 50, 200
 DEFAULT_LOG, LARGEST_LOG = 100, 1000
 
 Actor = Annotated[
-    str, Header(alias="X-Actor", pattern=PRINTABLE, max_length=80, description="Who asks; not verified yet")
+    str,
+    Header(
+        alias="X-Actor",
+        pattern=PRINTABLE,
+        max_length=80,
+        description="Who asks; believed where nobody signs in",
+    ),
 ]
 Key = Annotated[
     str | None,
@@ -62,12 +70,26 @@ class Health(BaseModel):
 class AuditEntry(BaseModel):
     """One line of the audit log."""
 
-    id: int = Field(description="Ascending")
+    id: int = Field(description="Number of the line in the log of its world, from 0")
     day: int = Field(description="Business day")
     actor: str = Field(description="Who asked")
     verb: str = Field(description="What was done")
     subject: str = Field(description="What it was done to: `order/7`, `day/2`")
     payload: Json[dict[str, Any]] = Field(description="The request's particulars")
+    digest: str = Field(description="SHA-256 over the line and all lines before it, in hex")
+
+
+class Fork(Request):
+    """Copies to make of a world."""
+
+    names: list[Name] = Field(description="One unused name a copy", min_length=1, max_length=MOST_COPIES)
+
+
+class CopiedWorld(BaseModel):
+    """A copy of a world."""
+
+    id: int = Field(description="Of the copy")
+    name: str = Field(description="Unique")
 
 
 class Store(Protocol):
@@ -77,6 +99,17 @@ class Store(Protocol):
 
     def world(self, world: int, /) -> Any:
         """One world (NotFound)."""
+
+    def fork(
+        self, world: int, names: Sequence[str], *, actor: str, idempotency_key: str | None
+    ) -> list[Copy]:
+        """Copy a world once for each name."""
+
+    def archive(self, world: int) -> bytes:
+        """A world with everything in it as bytes."""
+
+    def unpack(self, name: str, data: bytes, *, actor: str) -> Copy:
+        """A new world from an archive."""
 
 
 def one_of(names: tuple[str, ...]) -> dict[str, JsonValue]:
@@ -97,7 +130,7 @@ def rest_application(
 
     Args:
         store: what the operations ask.
-        routers: of the service; one for its health comes on top.
+        routers: of the service; those for copies of worlds and for its health come on top.
         title: of the service.
         about: what it does, as Markdown.
         tags: groups of operations, each with a `name` and a `description`.
@@ -120,10 +153,57 @@ def rest_application(
     )
     app.add_middleware(BodyLimit, most=LARGEST_BODY)
     app.state.store = store
-    for router in (*routers, _health(store)):
+    for router in (*routers, _copies(store), _health(store)):
         app.include_router(router)
     answer_problems(app, dict(reasons))
     return app
+
+
+def _copies(store: Store) -> APIRouter:
+    router = APIRouter(prefix="/worlds", tags=["worlds"])
+
+    @router.post(
+        "/{world}/fork",
+        summary="Fork a world",
+        status_code=201,
+        response_model=list[CopiedWorld],
+        responses=CHANGE,
+    )
+    def fork_world(world: WorldId, wish: Fork, actor: Actor, key: Key = None) -> list[Copy]:
+        """Copy a world once for each name, with everything in it: what is on its way, its books, its log."""
+        return store.fork(world, wish.names, actor=actor, idempotency_key=key)
+
+    @router.get(
+        "/{world}/archive",
+        summary="Take an archive",
+        response_class=Response,
+        responses={**READ, 200: {"description": "The whole world", "content": {SNAPSHOT_TYPE: {}}}},
+    )
+    def take_archive(world: WorldId) -> Response:
+        """A world with everything in it, for any database of this service and version."""
+        return Response(store.archive(world), media_type=SNAPSHOT_TYPE)
+
+    @router.post(
+        "/archive",
+        summary="Unpack an archive",
+        status_code=201,
+        response_model=CopiedWorld,
+        responses=documented(409, 413, 422, 503),
+    )
+    def unpack_archive(
+        name: Annotated[
+            str, Query(min_length=1, max_length=100, pattern=PLAIN, description="An unused name")
+        ],
+        data: Annotated[bytes, Body(media_type=SNAPSHOT_TYPE, description="What an archive gave")],
+        actor: Actor,
+        response: Response,
+    ) -> Copy:
+        """Open a new world with everything that an archive holds."""
+        copy = store.unpack(name, data, actor=actor)
+        response.headers["Location"] = f"/worlds/{copy.id}"
+        return copy
+
+    return router
 
 
 def _health(store: Store) -> APIRouter:

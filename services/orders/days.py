@@ -158,7 +158,7 @@ def receive(tx: Transaction, floor: Floor, deliveries: list[Row], journal: Journ
     if not deliveries:
         return
     days = floor.day_of(np.array([row[0] for row in deliveries], dtype=np.int64)).tolist()
-    tx.many(sql.RECEIVE, [(day, row[1]) for day, row in zip(days, deliveries, strict=True)])
+    tx.many(sql.RECEIVE, [(day, *row[:2]) for day, row in zip(days, deliveries, strict=True)])
     tx.many(sql.STORE, [(units, world, sku, centre) for world, _, centre, sku, units, _ in deliveries])
     journal.log(
         (row[0], day, "receive", f"delivery/{row[1]}", f'{{"units": {row[4]}}}')

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from workgym.services.audit import LOG
+from workgym.services.audit import Line, append
 from workgym.services.floor import WorldRows, found
 from workgym.services.orders import rules
 from workgym.services.orders import statements as sql
@@ -63,7 +63,7 @@ class Journal:
         self.actor = actor
         self._postings: list[Ints] = []
         self._broken: list[Ints] = []
-        self._log: list[tuple[int, int, str, str, str, str]] = []
+        self._log: list[Line] = []
 
     def post(self, rows: Ints) -> None:
         """Note ledger entries: (n, 5) world, day, order, account, cents."""
@@ -103,5 +103,5 @@ class Journal:
         tx.many(sql.POST, entries)
         for rows in self._broken:
             tx.many(sql.BREAK_PROMISES, rows.tolist())
-        tx.many(LOG, self._log)
+        append(tx, self._log)
         self._postings, self._broken, self._log = [], [], []

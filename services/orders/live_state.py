@@ -96,7 +96,7 @@ def into_world(
     picks = np.column_stack([state.picks, np.full(len(state.picks), world), np.arange(len(state.picks))])
     tx.many(sql.SET_PICKS, picks.tolist())
     coming = season.on_the_way(setup, state.key, state.family, min(state.day, setup.days - 1))
-    tx.many(sql.ANNOUNCE, [(world, *row) for row in coming.tolist()])
+    tx.many(sql.ANNOUNCE, [(world, world, *row) for row in coming.tolist()])
     journal = Journal(actor)
     journal.post(written.postings)
     journal.post(_brought_forward(world, state, journal))

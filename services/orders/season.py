@@ -59,7 +59,7 @@ def pass_idle_days(tx: Transaction, setup: Setup, floor: Floor, journal: Journal
 def _announce(tx: Transaction, setup: Setup, floor: Floor, first: int, last: int) -> None:
     """Write down the deliveries that suppliers promise for `first` to `last` days from now."""
     rows = _announced(setup, floor.ids, floor.key, floor.rows[:, sql.WORLD_FAMILY], floor.day, first, last)
-    tx.many(sql.ANNOUNCE, rows.tolist())
+    tx.many(sql.ANNOUNCE, rows[:, [0, *range(rows.shape[1])]].tolist())
 
 
 def _receive(tx: Transaction, setup: Setup, floor: Floor, journal: Journal) -> None:

@@ -12,12 +12,15 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from sqlalchemy import Select, and_, func, or_, select
 
 from workgym.services.kernel import BadInput
 from workgym.services.orders import rules, scenario
 from workgym.services.orders.baskets import LARGEST
 from workgym.services.orders.scenario import NEVER, Setup
 from workgym.services.orders.state import COLUMNS, State
+from workgym.services.orders.tables import centres, order_lines, orders, skus, stock, worlds
+from workgym.services.storage import Transaction
 
 _MOST_UNITS = LARGEST // 2  # on a shelf, so that what orders have reserved still fits on top
 
@@ -126,3 +129,51 @@ def _flaws_of_orders(state: State, setup: Setup) -> Iterator[str]:
 
 def _within(numbers: NDArray[np.int64], low: int, high: int) -> bool:
     return numbers.size == 0 or bool(low <= numbers.min() and numbers.max() <= high)
+
+
+def require_sound_world(tx: Transaction, setup: Setup, world: int) -> None:
+    """Check the rows of a world of this season, where the tables' own constraints do not.
+
+    Raises:
+        BadInput: compiled code that trusts them would read somebody else's memory.
+    """
+    flaw = next(_flaws_of_world(tx, setup, world), None)
+    if flaw is not None:
+        raise BadInput(f"expected the archive of a world of this season, found another: {flaw}")
+
+
+def _flaws_of_world(tx: Transaction, setup: Setup, world: int) -> Iterator[str]:
+    row = tx.connection.execute(select(worlds).where(worlds.c.id == world)).one()
+    n_centres, n_skus = setup.stock.shape
+    if row.days != setup.days or not 0 <= row.family < len(setup.families):
+        yield f"family {row.family} of a season of {row.days} days"
+    for table, column, n in ((centres, centres.c.centre, n_centres), (skus, skus.c.sku, n_skus)):
+        span = select(func.count(), func.min(column), func.max(column)).where(table.c.world_id == world)
+        if tuple(tx.connection.execute(span).one()) != (n, 0, n - 1):
+            yield f"other {table.name} than the {n} of the season"
+    if _number(tx, select(func.count()).where(stock.c.world_id == world)) != n_centres * n_skus:
+        yield "a SKU without a shelf in some centre"
+    counted = (
+        select(order_lines.c.number, func.count().label("n"), func.max(order_lines.c.line).label("last"))
+        .where(order_lines.c.world_id == world, order_lines.c.line >= 0)
+        .group_by(order_lines.c.number)
+        .subquery()
+    )
+    sound = and_(
+        orders.c.number == counted.c.number,
+        counted.c.n == orders.c.picks,
+        counted.c.last == orders.c.picks - 1,
+    )
+    known = or_(orders.c.reference.is_(None), orders.c.reference.between(0, len(setup.facts) - 1))
+    whole = (
+        select(func.count()).select_from(orders.join(counted, sound)).where(orders.c.world_id == world, known)
+    )
+    placed = _number(tx, select(func.count()).where(orders.c.world_id == world))
+    if not _number(tx, whole) == placed == row.placed:
+        yield "orders that are not as many as were placed, of other lines than they say, or of another shop"
+    if _number(tx, select(func.count()).where(order_lines.c.world_id == world, order_lines.c.line < 0)):
+        yield "an order line before the first"
+
+
+def _number(tx: Transaction, query: Select[int]) -> int:
+    return tx.connection.execute(query).scalar_one()

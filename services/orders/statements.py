@@ -310,17 +310,34 @@ COUNT_PLACED = Statement(
     "more",
     "world",
 )
-ANNOUNCE = insert_into(inbound, "world_id", "centre", "sku", "units", "eta")
+_before = inbound.alias("before")
+_ANNOUNCED = ("world_id", "world", "centre", "sku", "units", "eta")
+ANNOUNCE = Statement(
+    insert(inbound)
+    .values(
+        {name: bindparam(name) for name in _ANNOUNCED if name != "world"}
+        | {
+            "id": select(func.coalesce(func.max(_before.c.id), literal_column("0")) + literal_column("1"))
+            .where(_before.c.world_id == bindparam("world"))
+            .scalar_subquery()
+        }
+    )
+    .inline(),
+    *_ANNOUNCED,
+)  # the world twice: its deliveries are numbered
 ON_THE_WAY = Statement(
     select(inbound.c.world_id, inbound.c.id, inbound.c.centre, inbound.c.sku, inbound.c.units, inbound.c.eta)
     .select_from(worlds.join(inbound, inbound.c.world_id == worlds.c.id))
     .where(Among(worlds.c.id, "worlds"), inbound.c.received_on.is_(None), inbound.c.eta <= worlds.c.day)
-    .order_by(inbound.c.world_id),
+    .order_by(inbound.c.world_id, inbound.c.id),
     "worlds",
 )
 RECEIVE = Statement(
-    update(inbound).values(received_on=bindparam("today")).where(inbound.c.id == bindparam("delivery")),
+    update(inbound)
+    .values(received_on=bindparam("today"))
+    .where(_here(inbound), inbound.c.id == bindparam("delivery")),
     "today",
+    "world",
     "delivery",
 )
 STORE = Statement(

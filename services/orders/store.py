@@ -25,11 +25,12 @@ from typing import TypeVar
 import numpy as np
 
 from workgym.services.audit import Entry, entries
+from workgym.services.copies import CopyingStore
 from workgym.services.kernel import BadInput
 from workgym.services.once import Request, carry_out
-from workgym.services.orders import days, live_state, rules, scenario, season, verbs, views, worlds
+from workgym.services.orders import days, live_state, rules, scenario, season, tables, verbs, views, worlds
 from workgym.services.orders.decisions import HOLD, SPLIT, decide_queues
-from workgym.services.orders.floor import Floor, Journal, take
+from workgym.services.orders.floor import Floor, Journal, see, take
 from workgym.services.orders.records import (
     Centre,
     Customer,
@@ -43,8 +44,8 @@ from workgym.services.orders.records import (
     World,
 )
 from workgym.services.orders.scenario import CENTRES, Setup
+from workgym.services.orders.soundness import require_sound_world
 from workgym.services.orders.state import State
-from workgym.services.orders.tables import metadata
 from workgym.services.orders.views import Wanted
 from workgym.services.orders.worlds import Catalogue, Templates
 from workgym.services.scenario import episode_key
@@ -54,7 +55,7 @@ T = TypeVar("T")
 A = TypeVar("A")
 
 
-class Store:
+class Store(CopyingStore):
     """All worlds of one database.
 
     Args:
@@ -63,11 +64,15 @@ class Store:
         catalogue: what their SKUs are called and cost; without it nobody but the web shop can place orders.
     """
 
+    metadata = tables.metadata
+    _take = staticmethod(take)
+    _see = staticmethod(see)
+
     def __init__(self, database: Database, setup: Setup, catalogue: Catalogue | None = None) -> None:
         self.database = database
         self.setup = setup
         self._templates = Templates(setup, catalogue or Catalogue.of_setup(setup))
-        database.create(metadata)
+        database.create(self.metadata)
 
     # Worlds
 
@@ -115,6 +120,11 @@ class Store:
             name = self._own(tx, world).name
             live_state.into_world(tx, self._templates, world, name, state, actor)
             return views.world(tx, world)
+
+    def _require_sound(self, tx: Transaction, world: int) -> None:
+        """Refuse a world of another season, or one that its scenario cannot have (BadInput)."""
+        self._own(tx, world)
+        require_sound_world(tx, self.setup, world)
 
     # The scenario: what happens to a world whose customers and suppliers are simulated
 

@@ -37,6 +37,11 @@ def _world(primary_key: bool = False) -> Column[int]:
     return Column("world_id", SERIAL, key, primary_key=primary_key, autoincrement=False, nullable=False)
 
 
+def _world_of_parent() -> Column[int]:
+    """The world, in a table that a parent of the same world keeps from any other."""
+    return Column("world_id", SERIAL, primary_key=True, autoincrement=False)
+
+
 def _one_of(column: str, names: tuple[str, ...]) -> CheckConstraint:
     listed = ", ".join(f"'{name}'" for name in names)
     return CheckConstraint(f"{column} IN ({listed})", name=f"known_{column}")
@@ -107,7 +112,7 @@ customers = Table(
 stock = Table(
     "stock",
     metadata,
-    _world(primary_key=True),
+    _world_of_parent(),
     Column("sku", Integer, primary_key=True, autoincrement=False),
     Column("centre", SmallInteger, primary_key=True, autoincrement=False),
     Column("on_hand", Integer, nullable=False),
@@ -121,7 +126,7 @@ stock = Table(
 orders = Table(
     "orders",
     metadata,
-    _world(primary_key=True),
+    _world_of_parent(),
     Column("number", Integer, primary_key=True, autoincrement=False),
     Column("customer", Integer, nullable=False),
     Column("reference", Integer),  # basket of the web shop; NULL: typed in
@@ -152,7 +157,7 @@ orders = Table(
 order_lines = Table(
     "order_lines",
     metadata,
-    Column("world_id", SERIAL, primary_key=True, autoincrement=False),
+    _world_of_parent(),
     Column("number", Integer, primary_key=True, autoincrement=False),
     Column("line", SmallInteger, primary_key=True, autoincrement=False),
     Column("sku", Integer, nullable=False),
@@ -169,7 +174,7 @@ order_lines = Table(
 shipments = Table(
     "shipments",
     metadata,
-    Column("world_id", SERIAL, primary_key=True, autoincrement=False),
+    _world_of_parent(),
     Column("number", Integer, primary_key=True, autoincrement=False),
     Column("centre", SmallInteger, primary_key=True, autoincrement=False),
     Column("service", Text, nullable=False),
@@ -186,8 +191,8 @@ shipments = Table(
 inbound = Table(
     "inbound",
     metadata,
-    Column("id", SERIAL, primary_key=True),
-    _world(),
+    _world_of_parent(),
+    Column("id", Integer, primary_key=True, autoincrement=False),  # of the delivery, in its world, from 1
     Column("centre", SmallInteger, nullable=False),
     Column("sku", Integer, nullable=False),
     Column("units", Integer, nullable=False),
@@ -197,6 +202,7 @@ inbound = Table(
     _belongs_to("skus", "sku"),
     CheckConstraint("units > 0 AND eta >= 0", name="something_comes"),
     Index("inbound_by_day", "world_id", "received_on", "eta"),
+    **CLUSTERED,
 )
 
 ledger = Table(

@@ -285,8 +285,9 @@ def announce(
     found = tx.connection.execute(query).first()
     if found is None:
         raise NotFound(f"no SKU {sku!r} in world {world}; its stock lists them")
-    row = inbound.insert().values(world_id=world, centre=at, sku=found.sku, units=units, eta=eta)
-    number = int(tx.connection.execute(row.returning(inbound.c.id)).scalar_one())
+    last = select(func.coalesce(func.max(inbound.c.id), 0)).where(inbound.c.world_id == world)
+    number = int(tx.connection.execute(last).scalar_one()) + 1
+    tx.run(sql.ANNOUNCE, world, world, at, found.sku, units, eta)
     journal.note(world, today, "announce", f"delivery/{number}", units=units, eta=eta)
     return number
 

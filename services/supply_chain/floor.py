@@ -10,7 +10,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from workgym.services.audit import LOG
+from workgym.services.audit import Line, append
 from workgym.services.compiled import KERNEL
 from workgym.services.floor import WorldRows, found
 from workgym.services.storage import Transaction, table_of
@@ -108,7 +108,7 @@ class Journal:
     def __init__(self, actor: str) -> None:
         self.actor = actor
         self._postings: list[tuple[int, int, int | None, int, int]] = []
-        self._log: list[tuple[int, int, str, str, str, str]] = []
+        self._log: list[Line] = []
 
     def post(self, world: int, day: int, node: int | None, account: int, money: int) -> None:
         """Note one ledger entry; nothing when it is 0."""
@@ -130,5 +130,5 @@ class Journal:
     def write(self, tx: Transaction) -> None:
         """Put everything noted into the database."""
         tx.many(sql.POST, self._postings)
-        tx.many(LOG, self._log)
+        append(tx, self._log)
         self._postings, self._log = [], []

@@ -9,17 +9,20 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass
+from hashlib import sha256
 from itertools import chain
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from sqlalchemy import Table, and_, func, select
 
 from workgym.services.kernel import BadInput, did_you_mean
-from workgym.services.supply_chain import presets, rules, state
+from workgym.services.storage import Transaction
+from workgym.services.supply_chain import live_state, presets, rules, state, tables
 from workgym.services.supply_chain.retail import retail
-from workgym.services.supply_chain.scenario import Setup
+from workgym.services.supply_chain.scenario import EXTERNAL, Setup
 from workgym.services.supply_chain.spec import (
     Calendar,
     Distribution,
@@ -30,6 +33,7 @@ from workgym.services.supply_chain.spec import (
     network_from,
 )
 from workgym.services.supply_chain.state import State
+from workgym.services.supply_chain.worlds import Plan
 
 LARGEST = 2**31 - 1
 MOST_UNITS = 10**9  # of a SKU in one world, so that every sum fits its column
@@ -202,3 +206,61 @@ def _flaws_of_state(found: State, setup: Setup) -> Iterator[str]:
         yield f"more than {MOST_UNITS:,} units of a SKU"
     if len(found.ledger) != len(rules.ACCOUNTS) or np.abs(found.ledger.astype(float)).max() > MOST_MONEY:
         yield f"expected {len(rules.ACCOUNTS)} accounts of at most {MOST_MONEY:,}"
+
+
+def require_sound_world(tx: Transaction, world: int, plan: Callable[[], Plan]) -> None:
+    """Check the rows of a world, where the tables' own constraints do not.
+
+    Args:
+        tx: the transaction.
+        world: its id.
+        plan: makes the plan of its network, once the network's description is known to be sound.
+
+    Raises:
+        BadInput: compiled code that trusts them would read somebody else's memory.
+    """
+    known = tables.networks
+    here = select(known).join(tables.worlds, tables.worlds.c.network == known.c.digest)
+    network = tx.connection.execute(here.where(tables.worlds.c.id == world)).one()
+    if sha256((network.description + network.history).encode()).hexdigest() != network.digest:
+        raise BadInput(
+            "expected a network with its digest, found the digest of another; take the archive again"
+        )
+    try:
+        told = json.loads(network.description)
+    except ValueError as error:
+        raise BadInput(f"expected a network's description, found other text ({error})") from error
+    sound_network(told)
+    its = plan()
+    flaw = next(_flaws_of_world(tx, world, its), None)
+    if flaw is not None:
+        raise _unsound(flaw)
+    sound_state(live_state.of_world(tx, its, world).to_bytes(), its.setup)
+
+
+def _flaws_of_world(tx: Transaction, world: int, plan: Plan) -> Iterator[str]:
+    network, setup = plan.network, plan.setup
+    ends = zip(setup.source.tolist(), setup.target.tolist(), strict=True)
+    furnished: dict[Table, list[tuple[Any, ...]]] = {
+        tables.nodes: [(n, node.name) for n, node in enumerate(network.nodes)],
+        tables.skus: list(enumerate(network.skus)),
+        tables.links: [(a, None if s == EXTERNAL else s, t) for a, (s, t) in enumerate(ends)],
+    }
+    for table, expected in furnished.items():
+        columns = [column for column in table.columns if column.name != "world_id"]
+        query = select(*columns).where(table.c.world_id == world).order_by(columns[0])
+        if [tuple(row) for row in tx.connection.execute(query)] != expected:
+            yield f"other {table.name} than its network has"
+    row = tx.connection.execute(select(tables.worlds).where(tables.worlds.c.id == world)).one()
+    if row.periods != setup.periods or not 0 <= row.family < len(setup.families):
+        yield f"family {row.family} of {row.periods} periods"
+    shelves = select(func.count()).where(tables.stock.c.world_id == world)
+    if tx.connection.execute(shelves).scalar_one() != setup.opening.size:
+        yield "a node that lacks a SKU"
+    lines, sent = tables.order_lines.c, tables.shipments.c
+    mailed = lines.reaches_on, setup.delay, and_(lines.world_id == world, lines.status == tables.MAILED)
+    on_way = sent.due_on, setup.horizon, and_(sent.world_id == world, sent.received_on.is_(None))
+    for due, most, which in (mailed, on_way):
+        first, last = tx.connection.execute(select(func.min(due), func.max(due)).where(which)).one()
+        if first is not None and not row.day <= first <= last < row.day + most:
+            yield f"{due.name} in periods {first}..{last} on day {row.day}"

@@ -25,11 +25,12 @@ from typing import TypeVar
 import numpy as np
 
 from workgym.services.audit import Entry, entries
+from workgym.services.copies import CopyingStore
 from workgym.services.once import Request, carry_out
 from workgym.services.scenario import episode_key
 from workgym.services.storage import Database, Transaction
-from workgym.services.supply_chain import live_state, verbs, views, worlds
-from workgym.services.supply_chain.floor import Floor, Journal, take
+from workgym.services.supply_chain import live_state, tables, verbs, views, worlds
+from workgym.services.supply_chain.floor import Floor, Journal, see, take
 from workgym.services.supply_chain.records import (
     Link,
     Order,
@@ -40,16 +41,15 @@ from workgym.services.supply_chain.records import (
     Shipment,
     World,
 )
-from workgym.services.supply_chain.soundness import named_network, sound_state
+from workgym.services.supply_chain.soundness import named_network, require_sound_world, sound_state
 from workgym.services.supply_chain.spec import Network
-from workgym.services.supply_chain.tables import metadata
 from workgym.services.supply_chain.verbs import Wanted
 from workgym.services.supply_chain.worlds import Plan, plan_of
 
 T = TypeVar("T")
 
 
-class Store:
+class Store(CopyingStore):
     """All worlds of one database.
 
     Args:
@@ -57,10 +57,14 @@ class Store:
         plans: networks whose demand replays a history, which no table holds.
     """
 
+    metadata = tables.metadata
+    _take = staticmethod(take)
+    _see = staticmethod(see)
+
     def __init__(self, database: Database, plans: Iterable[Plan] = ()) -> None:
         self.database = database
         self._plans = {plan.digest: plan for plan in plans}
-        database.create(metadata)
+        database.create(self.metadata)
 
     # Worlds
 
@@ -133,6 +137,10 @@ class Store:
             name = views.world(tx, world).name
             live_state.into_world(tx, plan, world, name, state, actor)
             return views.world(tx, world)
+
+    def _require_sound(self, tx: Transaction, world: int) -> None:
+        """Refuse a world whose network or rows are not what they say (BadInput)."""
+        require_sound_world(tx, world, lambda: self._plan(tx, world))
 
     # Orders
 

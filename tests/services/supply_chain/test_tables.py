@@ -51,7 +51,9 @@ def test_the_audit_log_is_append_only(store: Store, world: int) -> None:
     before = store.audit(world)
     attempts: list[Any] = [update(audit).values(actor="nobody"), delete(audit)]
     if store.database.engine.dialect.name == "sqlite":
-        attempts.append(text("REPLACE INTO audit SELECT id, world_id, 9, 'x', 'x', 'x', 'x', 0 FROM audit"))
+        attempts.append(
+            text("REPLACE INTO audit SELECT world_id, number, 9, 'x', 'x', 'x', 'x', 'x', 0 FROM audit")
+        )
     else:
         attempts.append(text("TRUNCATE audit CASCADE"))
     for attempt in attempts:
