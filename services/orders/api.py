@@ -51,9 +51,9 @@ carrier, splits them over centres, holds or cancels them.
 
 Everything happens in a *world*, an isolated business with its own customers, stock, books and
 calendar. Days count from 0, money is integer cents, weight is grams. `X-Actor` says who asks and is
-written to the audit log; nobody verifies it yet: sign-in comes with a later version. A request with an
-`Idempotency-Key` can be repeated: it gets the first answer and has one effect. Whatever is refused
-changes nothing.
+written to the audit log; where people have to sign in, whoever did is written there instead. A request
+with an `Idempotency-Key` can be repeated: it gets the first answer and has one effect. Whatever is
+refused changes nothing.
 """
 TAGS = [
     {"name": "orders", "description": "Take orders and decide how they ship"},
