@@ -186,7 +186,7 @@ def _collect(ray: Any, reference: Any, name: str) -> None:
 
 
 def _start_ray(root: Path) -> bool:
-    """Start Ray on this machine unless a caller already did; whether we started it."""
+    """Join the cluster of RAY_ADDRESS, else start Ray here; whether we did, not a caller."""
     import ray
 
     if ray.is_initialized():
@@ -195,10 +195,8 @@ def _start_ray(root: Path) -> bool:
         os.environ.setdefault(name, "1")
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    ray.init(
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        object_store_memory=150_000_000,
-    )
+    # Whoever started a cluster has said what it has.
+    own: dict[str, Any] = {"include_dashboard": False, "object_store_memory": 150_000_000}
+    settings = {} if os.environ.get("RAY_ADDRESS") else own
+    ray.init(log_to_driver=False, logging_level=logging.ERROR, **settings)
     return True

@@ -44,6 +44,17 @@ def fresh_postgres(server: URL) -> Iterator[URL]:
         engine.dispose()
 
 
+@pytest.fixture(scope="session")
+def orders_image() -> Iterator[str]:
+    """The name of an image of the service orders, built from this checkout."""
+    from tests.support.images import NO_ENGINE, built, no_engine
+
+    if no_engine():
+        pytest.skip(NO_ENGINE)
+    with built("orders") as name:
+        yield name
+
+
 # In CI a skipped test fails the run unless .ci/allowed-skips.txt lists it.
 
 
