@@ -259,7 +259,8 @@ class Desk:
         if kind == "integer" and name in self._names:
             return Column(name, words(name), "text")
         if kind == "integer":
-            money = name.rsplit("_", maxsplit=1)[-1] == "cents" or plain.get("description") == "Cents"
+            cents = name.rsplit("_", maxsplit=1)[-1] == "cents" or plain.get("description") == "Cents"
+            money = cents or plain.get("x-unit") == "money"
             return Column(name, words(name), "money" if money else "count")
         return Column(name, words(name), "flag" if kind == "boolean" else "text")
 

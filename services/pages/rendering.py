@@ -110,7 +110,7 @@ def shown(value: Any, unit: str = "text") -> str:
     if isinstance(value, int | float) and unit != "text":
         return count(value)
     if isinstance(value, Mapping):
-        return ", ".join(f"{words(name).lower()} {shown(one)}" for name, one in value.items())
+        return ", ".join(f"{name} {shown(one)}" for name, one in value.items())
     if isinstance(value, list | tuple):
         apart = "; " if isinstance(value[0], Mapping) else ", "
         return apart.join(shown(one) for one in value)

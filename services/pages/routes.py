@@ -55,7 +55,7 @@ async def show_worlds(request: Request, name: str = "", start: From = 0) -> HTML
         "worlds.html",
         title="Worlds",
         rows=rows,
-        columns=_readable(desk_of(request).world, shown),
+        columns=_readable(desk_of(request).world, shown, shown),
         total=len(found),
         name=name,
         pages=_pages(request, start, len(found)),
@@ -73,7 +73,7 @@ async def show_world(request: Request, world: WorldId) -> HTMLResponse:
         "world.html",
         title=facts["name"],
         world=facts,
-        columns=_readable(desk.world, [facts]),
+        columns=_readable(desk.world, [facts], [facts]),
         forms=_forms(request, at_once),
         events=_events(request, world, RECENT),
     )
@@ -215,7 +215,7 @@ async def _list_page(
         refused=None if answer.good else _sentence(answer),
         search=Form(operation, {}, operation.filters, typed, choices),
         rows=_rows(request, desk, facts["id"], operation, records),
-        columns=_readable(operation.columns, records),
+        columns=_readable(operation.columns, records, [facts]),
         total=total,
         pages=pages,
         forms=_forms(request, verbs, choices=choices),
@@ -230,22 +230,20 @@ async def _record_page(
         return problem_page(request, answer.status, _sentence(answer))
     verbs = desk.verbs_of_record(operation.path) if may_act(request) and values else []
     choices = await choices_of(request, desk, facts["id"], verbs)
-    kind, _, _ = operation.path.rpartition("/{")
-    name = " ".join(values.values())
-    subject = f"{kind.rpartition('/')[2].removesuffix('s')}/{'/'.join(values.values())}" if values else ""
+    many = operation.path.partition("/{")[0]  # `orders` of `orders/{number}`
+    one = many.rpartition("/")[2].removesuffix("s")
+    subject = "/".join([one, *values.values()])
     return page(
         request,
         "record.html",
-        title=f"{kind.rpartition('/')[2].removesuffix('s')} {name}".strip().capitalize()
-        if values
-        else operation.path.capitalize(),
+        title=" ".join([one, *values.values()]).capitalize() if values else many.capitalize(),
         world=facts,
         operation=operation,
         record=answer.said,
-        columns=_readable(operation.columns, [answer.said]),
+        columns=_readable(operation.columns, [answer.said], [facts]),
         forms=_forms(request, verbs, values, answer.said.get("version"), choices),
-        up=(kind, f"/desk/{facts['id']}/{kind}") if values else None,
-        events=_events(request, facts["id"], RECENT, subject) if subject else (),
+        up=(many, f"/desk/{facts['id']}/{many}") if values else None,
+        events=_events(request, facts["id"], RECENT, subject) if values else (),
     )
 
 
@@ -253,12 +251,14 @@ async def _verb_page(
     request: Request, desk: Desk, facts: dict[str, Any], operation: Operation, values: Values
 ) -> HTMLResponse:
     choices = await choices_of(request, desk, facts["id"], [operation])
+    linked = {name: value for name, value in request.query_params.items() if "." in name}
+    forms = [form(request, operation, fixed=values, typed=linked, choices=choices)]
     return page(
         request,
         "verb.html",
         title=operation.summary,
         world=facts,
-        forms=_forms(request, [operation], values, None, choices) if may_act(request) else [],
+        forms=forms if may_act(request) else [],
         events=_events(request, facts["id"], RECENT),
     )
 
@@ -297,10 +297,16 @@ def _rows(
     return rows
 
 
-def _readable(columns: Sequence[Column], records: Sequence[Mapping[str, Any]]) -> list[Column]:
-    """The columns without digests and versions, which are for programs."""
+def _readable(
+    columns: Sequence[Column], records: Sequence[Mapping[str, Any]], worlds: Sequence[Mapping[str, Any]]
+) -> list[Column]:
+    """The columns without digests and versions, which are for programs.
+
+    Money of a world whose currency has no hundredth part is written as it is.
+    """
+    cents = all(world.get("currency", "cents") == "cents" for world in worlds)
     return [
-        one
+        one if cents or one.unit != "money" else one._replace(unit="count")
         for one in columns
         if one.name != "version" and not (records and all(_is_digest(row.get(one.name)) for row in records))
     ]

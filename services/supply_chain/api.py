@@ -36,6 +36,7 @@ from workgym.services.rest import (
 from workgym.services.storage import Database
 from workgym.services.supply_chain import api_models as models
 from workgym.services.supply_chain import records
+from workgym.services.supply_chain.pages import router as pages
 from workgym.services.supply_chain.soundness import LARGEST, named_network, sound_network
 from workgym.services.supply_chain.store import Store
 from workgym.services.supply_chain.tables import STATUSES
@@ -48,9 +49,9 @@ what is there, and leave or wait for what is not.
 
 Everything happens in a *world*, an isolated business with its own network, stock, books and calendar.
 Periods count from 0, quantities are whole units, money is whole units of the network's currency.
-`X-Actor` says who asks and is written to the audit log; nobody verifies it yet: sign-in comes with a
-later version. A request with an `Idempotency-Key` can be repeated: it gets the first answer and has one
-effect. Whatever is refused changes nothing.
+`X-Actor` says who asks and is written to the audit log; where people have to sign in, whoever did is
+written there instead. A request with an `Idempotency-Key` can be repeated: it gets the first answer and
+has one effect. Whatever is refused changes nothing.
 """
 TAGS = [
     {"name": "orders", "description": "Buy from suppliers, move goods between nodes"},
@@ -374,7 +375,7 @@ def restore_snapshot(
 
 def application(store: Store) -> FastAPI:
     """The REST interface of a store."""
-    routers = (orders, day, stock, books, worlds)
+    routers = (orders, day, stock, books, worlds, pages)
     return rest_application(store, routers, title=TITLE, about=ABOUT, tags=TAGS, reasons=models.REASON_WORDS)
 
 

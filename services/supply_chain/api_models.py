@@ -28,6 +28,7 @@ REASON_WORDS = {
 
 
 Units = Annotated[int, Field(ge=1, le=LARGEST_QTY)]
+Money = Annotated[int, Field(json_schema_extra={"x-unit": "money"})]
 Level = Annotated[int, Field(ge=0, le=LARGEST_QTY)]
 
 
@@ -109,7 +110,7 @@ class World(BaseModel):
     demanded: int = Field(description="Units that customers have asked for")
     missed: int = Field(description="Units of them that were not served at once")
     orders: int = Field(description="Orders placed so far")
-    result: int = Field(description="Sum of the ledger")
+    result: Money = Field(description="Sum of the ledger")
 
 
 class Link(BaseModel):
@@ -210,7 +211,7 @@ class Sale(BaseModel):
     sku: str = Field(description="Code of the SKU")
     sold: int = Field(description="Units handed over")
     waiting: int = Field(description="Units that the customer waits for")
-    price: int = Field(description="What a unit costs today")
+    price: Money = Field(description="What a unit costs today")
 
 
 class Posting(BaseModel):
@@ -219,15 +220,15 @@ class Posting(BaseModel):
     day: int = Field(description="Period")
     node: str | None = Field(description="Name of the node; none for what was carried forward")
     account: str = Field(description="Account", json_schema_extra=one_of(rules.ACCOUNTS))
-    money: int = Field(description="Positive is income, negative is cost")
+    money: Money = Field(description="Positive is income, negative is cost")
 
 
 class Books(BaseModel):
     """The ledger's sums by account."""
 
-    sales: int = Field(description="What customers paid")
-    purchases: int = Field(description="What goods cost when they left their source")
-    ordering: int = Field(description="What orders cost, whatever their size")
-    holding: int = Field(description="What stock cost, on shelves and on the way")
-    shortage: int = Field(description="Lost and waiting customers, orders that a source could not ship")
-    salvage: int = Field(description="Value of what was left at the end")
+    sales: Money = Field(description="What customers paid")
+    purchases: Money = Field(description="What goods cost when they left their source")
+    ordering: Money = Field(description="What orders cost, whatever their size")
+    holding: Money = Field(description="What stock cost, on shelves and on the way")
+    shortage: Money = Field(description="Lost and waiting customers, orders that a source could not ship")
+    salvage: Money = Field(description="Value of what was left at the end")
