@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Annotated
 
+from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Form, HTTPException, Query, Request
 from fastapi.responses import RedirectResponse, Response
@@ -21,6 +22,8 @@ _LOCAL = re.compile(r"/([!-.0-\[\]-~][!-\[\]-~]*)?")
 _WRONG = "Name and password do not belong together."
 _FOREIGN = "This form was sent from another site. Sign in here."
 
+_TOGETHER = 2  # passwords that are checked at one time: each takes 32 MiB
+
 Field = Annotated[str, Form(max_length=1000)]
 
 
@@ -32,6 +35,7 @@ def signin_router(recognition: Recognition, allowance: Allowance) -> APIRouter:
         allowance: how often one may try.
     """
     router = APIRouter(tags=["public"], include_in_schema=False)
+    turns = CapacityLimiter(_TOGETHER)
 
     def form(request: Request, target: str, status: int = 200, error: str = "", name: str = "") -> Response:
         folder, shown = Path(__file__).parent, {"target": target, "error": error, "name": name}
@@ -59,7 +63,7 @@ def signin_router(recognition: Recognition, allowance: Allowance) -> APIRouter:
             answer = form(request, target, 429, f"{refusal.detail.capitalize()}.", name)
             answer.headers.update(refusal.headers or {})
             return answer
-        secret = await run_sync(recognition.register.sign_in, name, password)
+        secret = await run_sync(recognition.register.sign_in, name, password, limiter=turns)
         if secret is None:
             answer = form(request, target, 401, _WRONG, name)
             answer.headers.update(CHALLENGE)
