@@ -300,6 +300,8 @@ async def _break(receive: Receive) -> None:
     transport = getattr(getattr(receive, "__self__", None), "transport", None)
     if transport is None:
         raise RuntimeError("a fault on purpose broke this connection")
+    if transport.is_closing():
+        return
     connection = transport.get_extra_info("socket")
     if connection is not None:
         # Without lingering the system sends a reset instead of a polite end.
