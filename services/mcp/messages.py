@@ -13,7 +13,7 @@ from ipaddress import ip_address
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
-from starlette.datastructures import Headers
+from fastapi.datastructures import Headers
 
 WITH_HANDSHAKE: Final = ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25")
 WITHOUT: Final = ("2026-07-28",)

@@ -74,22 +74,26 @@ class Caller:
         return Caller(self.client, self.token(role, world))
 
 
-@pytest.fixture(scope="session")
+def deploying(stack: ExitStack) -> Callable[..., TestClient]:
+    def deployed(name: str, database: str = "sqlite://", **settings: Any) -> TestClient:
+        app = hosted(services()[name], database, Settings(**settings))
+        return stack.enter_context(TestClient(app, base_url="http://127.0.0.1"))
+
+    return deployed
+
+
+@pytest.fixture
 def deploy() -> Iterator[Callable[..., TestClient]]:
     """Deploys a service over a database."""
     with ExitStack() as stack:
-
-        def deployed(name: str, database: str, **settings: Any) -> TestClient:
-            app = hosted(services()[name], database, Settings(**settings))
-            return stack.enter_context(TestClient(app, base_url="http://127.0.0.1"))
-
-        yield deployed
+        yield deploying(stack)
 
 
 @pytest.fixture(scope="session")
-def standing(deploy: Callable[..., TestClient]) -> Callable[..., TestClient]:
+def standing() -> Iterator[Callable[..., TestClient]]:
     """A deployed service that tests share, each in worlds of its own."""
-    return cache(lambda name, **settings: deploy(name, "sqlite://", **settings))
+    with ExitStack() as stack:
+        yield cache(deploying(stack))
 
 
 @pytest.fixture(params=SERVICES)
