@@ -583,7 +583,7 @@ class OrdersEnv(base.Env):
         history: baskets made by `factory import orders`, instead of the default shop.
         days: length of the season, 1..60.
         orders_per_day: mean volume of a normal day.
-        base_url: of the server, with backend `http`.
+        base_url: of the server, with backend `http`; None for the environment variable WORKGYM_URL.
         transport: fields of `workgym.envs.backends.Transport`, with the backends `http` and `docker`.
         render_mode: None or `ansi`.
     """

@@ -8,6 +8,7 @@ deadline; what comes back is then what the first one did. A call that is given u
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import weakref
 from collections.abc import Mapping, Sequence

@@ -145,7 +145,8 @@ def run(
 def check(
     env_id: Annotated[str, typer.Argument(help="A Gymnasium id, for example workgym/Orders-v0.")],
     backend: Annotated[
-        list[str] | None, typer.Option(help="twin, embedded, ...; repeat it. Default: all that the env has.")
+        list[str] | None,
+        typer.Option(help="twin, embedded, docker, or http (the server at $WORKGYM_URL); repeat it."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:

@@ -428,7 +428,7 @@ class SupplyChainEnv(base.Env):
         family: business situation of every episode, or None to draw one an episode.
         actions: `units`, `box` or `cover`.
         observation: `flat` or `rows`.
-        base_url: of the server, with backend `http`.
+        base_url: of the server, with backend `http`; None for the environment variable WORKGYM_URL.
         transport: fields of `workgym.envs.backends.Transport`, with the backends `http` and `docker`.
         render_mode: None, `ansi` or `rgb_array`.
     """

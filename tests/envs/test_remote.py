@@ -254,7 +254,7 @@ def test_a_closed_env_leaves_no_world_behind(database_url):
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        ({"backend": "http"}, "expected base_url with backend 'http'"),
+        ({"backend": "http"}, "expected base_url or the variable WORKGYM_URL"),
         ({"backend": "htpp"}, "did you mean 'http'"),
         ({"backend": "twin", "base_url": "http://x"}, "base_url with backend 'http' alone"),
         ({"backend": "http", "base_url": "ftp://x"}, "expected base_url like"),
