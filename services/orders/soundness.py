@@ -131,20 +131,28 @@ def _within(numbers: NDArray[np.int64], low: int, high: int) -> bool:
     return numbers.size == 0 or bool(low <= numbers.min() and numbers.max() <= high)
 
 
-def require_sound_world(tx: Transaction, setup: Setup, world: int) -> None:
-    """Check the rows of a world of this season, where the tables' own constraints do not.
+def require_sound_world(tx: Transaction, setup: Setup, season: str, world: int) -> None:
+    """Check the rows of a world of a season, where the tables' own constraints do not.
+
+    Args:
+        tx: the transaction.
+        setup: the season's constants.
+        season: its digest, as worlds name it.
+        world: its id.
 
     Raises:
         BadInput: compiled code that trusts them would read somebody else's memory.
     """
-    flaw = next(_flaws_of_world(tx, setup, world), None)
+    flaw = next(_flaws_of_world(tx, setup, season, world), None)
     if flaw is not None:
         raise BadInput(f"expected the archive of a world of this season, found another: {flaw}")
 
 
-def _flaws_of_world(tx: Transaction, setup: Setup, world: int) -> Iterator[str]:
+def _flaws_of_world(tx: Transaction, setup: Setup, season: str, world: int) -> Iterator[str]:
     row = tx.connection.execute(select(worlds).where(worlds.c.id == world)).one()
     n_centres, n_skus = setup.stock.shape
+    if row.season != season or row.template:
+        yield f"season {row.season[:8]} instead of {season[:8]}, or a template"
     if row.days != setup.days or not 0 <= row.family < len(setup.families):
         yield f"family {row.family} of a season of {row.days} days"
     for table, column, n in ((centres, centres.c.centre, n_centres), (skus, skus.c.sku, n_skus)):

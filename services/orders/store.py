@@ -123,8 +123,7 @@ class Store(CopyingStore):
 
     def _require_sound(self, tx: Transaction, world: int) -> None:
         """Refuse a world of another season, or one that its scenario cannot have (BadInput)."""
-        self._own(tx, world)
-        require_sound_world(tx, self.setup, world)
+        require_sound_world(tx, self.setup, self._templates.season, world)
 
     # The scenario: what happens to a world whose customers and suppliers are simulated
 

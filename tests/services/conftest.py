@@ -158,3 +158,9 @@ BUSINESSES = {
 def business(request: pytest.FixtureRequest) -> Business:
     """A service of the catalogue."""
     return BUSINESSES[request.param]
+
+
+@pytest.fixture
+def businesses() -> dict[str, Business]:
+    """All services by name."""
+    return BUSINESSES

@@ -368,3 +368,62 @@ def test_every_service_copies_worlds_over_rest(name: str, database_url: str) -> 
             (client.get("/worlds/999/archive"), 404),
         ):
             assert answer.status_code == status, answer.text
+
+
+# Worlds that compiled code must not read
+
+
+def _in_row(table: str, at: int, value: object) -> Callable[[Any], None]:
+    def change(told: Any) -> None:
+        for row in told["rows"][table]:
+            row[at] = value
+
+    return change
+
+
+def _in_world(at: int, value: object) -> Callable[[Any], None]:
+    return lambda told: told["world"].__setitem__(at, value)
+
+
+def _in_network(at: int, value: object) -> Callable[[Any], None]:
+    return lambda told: told["shared"]["networks"][0].__setitem__(at, value)
+
+
+def _renamed_network(told: Any) -> None:
+    told["shared"]["networks"][0][0] = told["world"][0] = "0" * 64
+
+
+UNSOUND = {
+    "orders": {
+        "another season": _in_world(0, "0" * 64),
+        "a template": _in_world(1, 1),
+        "no such family": _in_world(3, 99),
+        "no such basket": _in_row("orders", 2, 10**6),
+        "lines that are missing": lambda told: told["rows"]["order_lines"].pop(),
+        "lines beyond the tote": _in_row("order_lines", 1, 9),
+        "shelves that are missing": lambda told: told["rows"]["stock"].pop(),
+        "a wrong number of orders": _in_world(7, 10**6),
+    },
+    "supply_chain": {
+        "no such family": _in_world(2, 99),
+        "another description": _in_network(2, "{}"),
+        "a network under a false digest": _renamed_network,
+        "shipments beyond the horizon": _in_row("shipments", 4, 10**6),
+        "links that lead elsewhere": _in_row("links", 2, 0),
+        "shelves that are missing": lambda told: told["rows"]["stock"].pop(),
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "flaw"), [(name, flaw) for name, flaws in UNSOUND.items() for flaw in flaws]
+)
+def test_an_archive_of_a_world_that_cannot_be_changes_nothing(businesses: Any, name: str, flaw: str) -> None:
+    business = businesses[name]
+    store = _open_store(business)
+    world = business.begin(store, f"sound {next(NUMBERS)}", 7)
+    business.play(store, world, PLAN)
+    before = rows_of(store)
+    with pytest.raises(BadInput, match="expected"):
+        store.unpack(f"unsound {next(NUMBERS)}", forged(store.archive(world), UNSOUND[name][flaw]))
+    assert rows_of(store) == before
