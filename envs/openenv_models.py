@@ -46,6 +46,15 @@ class Action(_Asked):
     action: Number | list[Number] | None = Field(default=None, description="The numeric view of a decision")
     metadata: dict[str, Any] = Field(default_factory=dict, description="Not read; OpenEnv's actions have it")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _of_a_tool_call(cls, said: Any) -> Any:
+        """OpenEnv's own `CallToolAction` says the same in other words."""
+        if not isinstance(said, dict) or said.get("type") != "call_tool":
+            return said
+        rest = {name: value for name, value in said.items() if name not in ("type", "tool_name")}
+        return {"tool": said.get("tool_name"), **rest}
+
     @model_validator(mode="after")
     def _says_one_thing(self) -> Action:
         if (self.tool is None) == (self.action is None):

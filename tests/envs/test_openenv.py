@@ -156,7 +156,7 @@ class TestOpenEnvsOwnTools:
     def test_its_client_plays_whole_episodes_like_the_twin(
         self, python: str, service: str, env_id: str
     ) -> None:
-        worlds, views = Worlds(), ("--view", "tools", "numbers", "numbers")
+        worlds, views = Worlds(), ("--view", "tools", "numbers", "calls")
         with playing(worlds, service) as url:
             episodes = ran(python, "play", url, "--env-id", env_id, "--seeds", "3", "4", "3", *views)
         for seed, episode in zip((3, 4, 3), episodes, strict=True):

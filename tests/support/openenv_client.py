@@ -15,6 +15,7 @@ from typing import Any
 
 import requests
 from openenv import GenericEnvClient
+from openenv.core.env_server.mcp_types import CallToolAction
 from openenv.core.env_server.types import (
     EnvironmentMetadata,
     HealthResponse,
@@ -30,18 +31,18 @@ MOST_STEPS = 2000
 def first_legal(seen: dict[str, Any], tool: dict[str, Any], view: str) -> dict[str, Any]:
     """The first action that is legal; an eighth of what may be ordered where quantities are asked."""
     properties = tool["input_schema"]["properties"]
+    number: Any
     if seen["legal"] is None:
-        asked = {name: schema["maximum"] // 8 for name, schema in properties.items()}
-        numbers = list(asked.values())
-        return (
-            {"tool": tool["name"], "arguments": asked}
-            if view == "tools"
-            else {"action": numbers if len(numbers) > 1 else numbers[0]}
-        )
-    first = seen["legal"][0]
-    if view == "tools":
-        return {"tool": tool["name"], "arguments": {"action": first}}
-    return {"action": properties["action"]["enum"].index(first)}
+        arguments = {name: schema["maximum"] // 8 for name, schema in properties.items()}
+        number = list(arguments.values())
+    else:
+        arguments = {"action": seen["legal"][0]}
+        number = properties["action"]["enum"].index(seen["legal"][0])
+    if view == "numbers":
+        return {"action": number}
+    if view == "calls":
+        return CallToolAction(tool_name=tool["name"], arguments=arguments).model_dump()
+    return {"tool": tool["name"], "arguments": arguments}
 
 
 def summary(
@@ -116,7 +117,7 @@ def main() -> None:
     parser.add_argument("url")
     parser.add_argument("--env-id")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--view", choices=["tools", "numbers"], nargs="+", default=["tools"])
+    parser.add_argument("--view", choices=["tools", "numbers", "calls"], nargs="+", default=["tools"])
     parser.add_argument("--steps", type=int, default=MOST_STEPS)
     parser.add_argument("--silent", action="store_true", help="ask for observations without text")
     options = parser.parse_args()
