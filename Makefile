@@ -9,7 +9,7 @@
 #   make run PIP_FLAGS="..."                more options for pip
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check dashboard bench clean
+.PHONY: help run test check dashboard bench up down clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -47,6 +47,12 @@ bench: $(VENV)/.installed-test  ## measure the speeds that benchmarks/README.md 
 	@set -e; for script in $(or $(SPEEDS),$(error found no benchmarks/speed*.py)); do \
 	  echo "== $$script"; $(BIN)/python "$$script"; \
 	done
+
+up:  ## both services on PostgreSQL and a factory on Ray, in containers; compose/README.md
+	@compose/stack up
+
+down:  ## stop the containers; VOLUMES=1 also forgets their orders, models and secrets
+	@compose/stack down $(if $(VOLUMES),--volumes)
 
 clean:  ## remove what make and the tools made; models and the registry in .workgym stay
 	@rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
