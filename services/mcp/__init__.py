@@ -5,7 +5,7 @@ application, in process: what REST checks, refuses, repeats and writes down, MCP
 and the administrator's operations are no tools.
 
 The handshake of the revisions until 2025-11-25 and the requests of 2026-07-28, which need none, are both
-answered, so clients of either kind connect. The official SDK is not used: it would bring a dozen packages,
+answered, so clients of either kind connect. The official SDK is not used: it would bring ten packages,
 start a task for every call of a client with a handshake, and refuse the empty request by which OpenEnv's
 validator knows an MCP server.
 """
