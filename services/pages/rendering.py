@@ -33,11 +33,19 @@ _DIGEST = 32  # hexadecimal digits from which on a text is a digest, which nobod
 
 
 class Row(NamedTuple):
-    """One line of a table: the record, its page, and the forms of what can be done with it."""
+    """One line of a table.
+
+    Attributes:
+        record: what it shows.
+        href: the record's page.
+        forms: of what can be done with it at once.
+        links: of what can be done with it after some typing; words, and the address of the form.
+    """
 
     record: Mapping[str, Any]
     href: str | None = None
     forms: tuple[Any, ...] = ()
+    links: tuple[tuple[str, str], ...] = ()
 
 
 def page(

@@ -19,8 +19,9 @@ from workgym.services.pages.trail import PAGE as TRAIL_PAGE
 from workgym.services.pages.trail import Event, trail
 from workgym.services.rest import LARGEST_ID, WorldId
 
-PAGE = 100  # records of a list that has no pages of its own
+PAGE = 50  # records of a list that has no pages of its own
 RECENT = 8  # lines of the audit trail below a form
+MOST_DIGITS = 10  # of a number in an address; more is nonsense
 _DIGEST = 32
 From = Annotated[int, Query(ge=0, le=LARGEST_ID, description="Records to pass over")]
 Before = Annotated[int | None, Query(ge=0, le=LARGEST_ID, description="Only older lines")]
@@ -252,7 +253,9 @@ async def _verb_page(
 ) -> HTMLResponse:
     choices = await choices_of(request, desk, facts["id"], [operation])
     linked = {name: value for name, value in request.query_params.items() if "." in name}
-    forms = [form(request, operation, fixed=values, typed=linked, choices=choices)]
+    version = linked.get("body.expected_version", "")
+    read = int(version) if version.isdecimal() and len(version) < MOST_DIGITS else None
+    forms = [form(request, operation, fixed=values, version=read, typed=linked, choices=choices)]
     return page(
         request,
         "verb.html",
@@ -280,21 +283,35 @@ def _rows(
 ) -> list[Row]:
     fields = {column.name for column in operation.columns}
     detail = desk.record_page(operation)
-    verbs = [one for one in desk.verbs_of_row(operation) if may_act(request) and not one.has_body]
+    verbs = desk.verbs_of_row(operation) if may_act(request) else []
     rows = []
     for record in records:
-        href = None
-        if detail is not None:
-            keys = key_of(detail, fields) or {}
-            href = quote(f"/desk/{world}/{detail.at({name: record[key] for name, key in keys.items()})}")
-        forms = [
-            form(
-                request, verb, fixed={name: record[key] for name, key in (key_of(verb, fields) or {}).items()}
-            )
-            for verb in verbs
+        href = f"/desk/{world}/{_at(detail, fields, record)}" if detail else None
+        at_once = [
+            form(request, verb, fixed=_key(verb, fields, record)) for verb in verbs if not verb.has_body
         ]
-        rows.append(Row(record, href, tuple(forms)))
+        typing = [
+            (verb.summary, f"/desk/{world}/{_at(verb, fields, record)}?{_known(verb, record)}")
+            for verb in verbs
+            if verb.has_body
+        ]
+        rows.append(Row(record, href, tuple(at_once), tuple(typing)))
     return rows
+
+
+def _key(operation: Operation, fields: set[str], record: Mapping[str, Any]) -> dict[str, str]:
+    return {name: str(record[key]) for name, key in (key_of(operation, fields) or {}).items()}
+
+
+def _at(operation: Operation, fields: set[str], record: Mapping[str, Any]) -> str:
+    return quote(operation.at(_key(operation, fields, record)))
+
+
+def _known(verb: Operation, record: Mapping[str, Any]) -> str:
+    """What a record says already of what a verb asks for, as the query of the verb's page."""
+    known = {one.name: record[one.field] for one in verb.body if record.get(one.field) is not None}
+    version = {"body.expected_version": record["version"]} if verb.versioned and "version" in record else {}
+    return urlencode({**known, **version})
 
 
 def _readable(
@@ -318,7 +335,7 @@ def _is_digest(value: object) -> bool:
 
 def _start(request: Request) -> int:
     said = request.query_params.get("start", "")
-    return int(said) if said.isdecimal() and len(said) < 10 else 0  # more is no page
+    return int(said) if said.isdecimal() and len(said) < MOST_DIGITS else 0
 
 
 def _pages(request: Request, start: int, total: int) -> dict[str, str]:

@@ -277,6 +277,20 @@ def test_a_policy_is_set_and_its_suggestion_fills_the_order(chain):
     assert int(filled["body.lines.0.units"]) > 0
 
 
+def test_a_policy_that_changed_since_it_was_read_is_not_overwritten(chain):
+    shelf = chain.client.get(f"/worlds/{chain.world}/stock").json()[0]
+    policy = f"/worlds/{chain.world}/policies/{shelf['node']}/{shelf['sku']}"
+    wish = {"reorder_point": 5, "base_stock": 9}
+    chain.client.put(policy, json=wish, headers=BY_TRAINER).raise_for_status()
+    link = next(link for link in chain.get(f"{chain.home}/policies").links if "expected_version=1" in link)
+    form = chain.get(link).form("Set a policy")
+    assert form.fields["body.base_stock"] == "9"
+    chain.client.put(policy, json={**wish, "base_stock": 11}, headers=BY_TRAINER).raise_for_status()
+    answer = chain.send(form, link, body__base_stock=10)
+    assert answer.status_code == 409
+    assert "expected version 1 of the policy, found 2" in answer.text.lower()
+
+
 def test_a_form_of_another_site_is_refused(shop):
     at = f"{shop.home}/orders/{shop.waiting()}"
     form = shop.get(at).form("Hold until tomorrow")
