@@ -339,10 +339,11 @@ def remote_lanes(sides: Sides, n: int, arguments: Mapping[str, Any], transport: 
     Raises:
         BadInput: no `base_url`, or an argument that cannot travel.
     """
-    base_url = arguments.get("base_url")
-    if arguments["backend"] == "http" and base_url is None:
+    base_url = arguments.get("base_url") or os.environ.get("WORKGYM_URL")
+    if arguments["backend"] == "http" and not base_url:
         raise BadInput(
-            "expected base_url with backend 'http', for instance http://127.0.0.1:8000; found none"
+            "expected base_url or the variable WORKGYM_URL with backend 'http', such as "
+            "http://127.0.0.1:8000; found neither"
         )
     sent = {
         name: value
