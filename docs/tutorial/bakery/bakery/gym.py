@@ -42,7 +42,7 @@ TASK = Task(
     families=FAMILIES,
     reward_scale=1 / 500,
     tolerance=50,
-    reference="fill-to-six",
+    reference="five-a-day",
     version="bakery-v0",
 )
 

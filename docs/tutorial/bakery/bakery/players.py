@@ -4,43 +4,42 @@ from __future__ import annotations
 
 import numpy as np
 
-from bakery.rules import SHELF
+from bakery.rules import OVEN
 from workgym.agents.baselines import Role, baseline
 from workgym.envs.base import Bools, Floats, Ints, VectorEnv
 
 ENV_ID = "acme/Bakery-v0"
 
 
-class FillTo:
-    """Bakes what is missing to a level."""
+class SameEveryDay:
+    """Bakes a number of loaves every morning, or what the shelf has room for."""
 
-    def __init__(self, name: str, level: int) -> None:
+    def __init__(self, name: str, loaves: int) -> None:
         self.name = name
-        self.level = level
+        self.loaves = loaves
 
     def begin(self, env: VectorEnv) -> None:
         """Nothing to learn about the shop."""
 
     def act(self, obs: Floats, mask: Bools) -> Ints:
         """Loaves of all lanes."""
-        shelf = np.rint(obs[:, 2] * SHELF).astype(np.int64)
         most = mask.shape[1] - 1 - mask[:, ::-1].argmax(axis=1)
-        return np.clip(self.level - shelf, 0, most)
+        return np.minimum(self.loaves, most)
 
 
-@baseline(ENV_ID, "fill-to-six", Role.RULE)
-def fill_to_six() -> FillTo:
+@baseline(ENV_ID, "five-a-day", Role.RULE)
+def five_a_day() -> SameEveryDay:
     """What the baker does today."""
-    return FillTo("fill-to-six", 6)
+    return SameEveryDay("five-a-day", 5)
 
 
 @baseline(ENV_ID, "closed", Role.NOOP)
-def closed() -> FillTo:
+def closed() -> SameEveryDay:
     """Bakes nothing."""
-    return FillTo("closed", 0)
+    return SameEveryDay("closed", 0)
 
 
 @baseline(ENV_ID, "oven-always-full", Role.ADVERSARY)
-def oven_always_full() -> FillTo:
+def oven_always_full() -> SameEveryDay:
     """Bakes as much as it can."""
-    return FillTo("oven-always-full", SHELF)
+    return SameEveryDay("oven-always-full", OVEN)
