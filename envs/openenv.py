@@ -37,7 +37,6 @@ from workgym.envs.openenv_models import (
     Metadata,
     Observation,
     Reset,
-    ResetObservation,
     Schemas,
     State,
     Step,
@@ -105,7 +104,6 @@ def _about(env_ids: Sequence[str], title: str, about: str) -> APIRouter:
     schemas = Schemas(
         action=Action.model_json_schema(),
         observation=Observation.model_json_schema(),
-        reset_observation=ResetObservation.model_json_schema(),
         state=State.model_json_schema(),
     )
 

@@ -100,13 +100,12 @@ class Observation(BaseModel):
     terminated: bool = Field(description="The episode reached its end")
     truncated: bool = Field(description="It was cut")
     refused: str | None = Field(description="Why the last decision changed nothing")
-
-
-class ResetObservation(Observation):
-    """What an agent sees first."""
-
-    tools: list[ToolOffer] = Field(description="What can be called in this env")
-    feature_names: list[str] = Field(description="Of the features, or of those of a row; may be empty")
+    tools: list[ToolOffer] | None = Field(
+        default=None, description="What can be called in this env; after a reset alone"
+    )
+    feature_names: list[str] | None = Field(
+        default=None, description="Of the features, or of those of a row; after a reset alone, may be empty"
+    )
 
 
 class Answer(BaseModel):
@@ -155,7 +154,6 @@ class Schemas(BaseModel):
     action: dict[str, Any]
     observation: dict[str, Any]
     state: dict[str, Any]
-    reset_observation: dict[str, Any]
 
 
 class Health(BaseModel):

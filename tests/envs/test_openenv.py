@@ -235,7 +235,7 @@ class TestSession:
             Draft202012Validator.check_schema(schema)
         with ws(base) as socket:
             begun, stepped = told(socket, "reset", seed=1), told(socket, "step", **HOLD)
-            Draft202012Validator(schemas["reset_observation"]).validate(begun["observation"])
+            Draft202012Validator(schemas["observation"]).validate(begun["observation"])
             Draft202012Validator(schemas["observation"]).validate(stepped["observation"])
             Draft202012Validator(schemas["state"]).validate(told(socket, "state"))
         Draft202012Validator(schemas["action"]).validate(HOLD)
