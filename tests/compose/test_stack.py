@@ -102,7 +102,7 @@ def test_a_service_of_the_stack_works_on_postgresql(stack, service, port):
         'PGPASSWORD=$POSTGRES_PASSWORD psql -h 127.0.0.1 -U workgym -tAc "SELECT tablename FROM pg_tables" '
         + service.replace("-", "_"),
     ).stdout.split()
-    assert {"worlds", "leases", "tokens"} <= set(tables)
+    assert {"worlds", "leases"} <= set(tables)
 
 
 @pytest.mark.docker
