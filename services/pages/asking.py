@@ -9,7 +9,6 @@ from typing import Any
 from urllib.parse import urlencode
 
 from fastapi import Request
-from starlette.requests import Request as AnyRequest
 
 from workgym.services.kernel import NotFound
 from workgym.services.pages.desk import BELOW, Desk, Operation
@@ -46,7 +45,7 @@ class Asked:
     key: str | None = None
 
 
-def desk_of(request: AnyRequest) -> Desk:
+def desk_of(request: Request) -> Desk:
     """The desk of the service; it is read when the first page is, after every part has added its routes."""
     state = request.app.state
     if not hasattr(state, "desk"):
@@ -55,7 +54,7 @@ def desk_of(request: AnyRequest) -> Desk:
     return desk
 
 
-def actor(request: AnyRequest) -> str:
+def actor(request: Request) -> str:
     """Who acts: the person who signed in, or the desk."""
     person = request.scope.get("state", {}).get("person")
     return person.name if person is not None else OPEN_ACTOR

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from fastapi import Request
-from starlette.requests import Request as AnyRequest
 
 from workgym.services.pages.asking import Asked, ask
 from workgym.services.pages.controls import MORE_ROWS, Control, filled, read
@@ -59,7 +58,7 @@ class Form:
 
 
 def form(
-    request: AnyRequest,
+    request: Request,
     operation: Operation,
     *,
     fixed: Values | None = None,

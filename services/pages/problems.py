@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from http import HTTPStatus
 from typing import Any
 
+from fastapi import Request
 from fastapi.responses import HTMLResponse
-from starlette.requests import Request
 
 from workgym.services.pages.rendering import page
 from workgym.services.problems import MEDIA_TYPE

@@ -8,9 +8,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from fastapi import Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from starlette.requests import Request
 
 from workgym.services.pages.asking import desk_of
 from workgym.services.pages.controls import cell, words
@@ -120,7 +120,7 @@ def shown(value: Any, unit: str = "text") -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{name} {shown(one)}" for name, one in value.items())
     if isinstance(value, list | tuple):
-        apart = "; " if isinstance(value[0], Mapping) else ", "
+        apart = ", " if isinstance(value[0], str | int | float) else "; "
         return apart.join(shown(one) for one in value)
     text = str(value)
     return text[:8] if len(text) >= _DIGEST and not set(text) - set("0123456789abcdef") else text

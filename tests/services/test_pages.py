@@ -17,7 +17,7 @@ from workgym.services import services
 from workgym.services.access.roles import Person
 from workgym.services.hosting import hosted
 from workgym.services.kernel import InfrastructureFault
-from workgym.services.pages.rendering import money
+from workgym.services.pages.rendering import money, shown
 from workgym.services.settings import Settings
 
 SERVICES = services()
@@ -385,3 +385,9 @@ def test_whoever_is_not_signed_in_is_led_to_the_door():
 )
 def test_money_is_written_from_whole_cents(cents, written):
     assert money(cents) == written
+
+
+def test_lists_within_a_cell_are_kept_apart():
+    assert shown([[5, 500], [7, 300]]) == "5, 500; 7, 300"
+    assert shown(["a", "b"]) == "a, b"
+    assert shown([{"sku": "a", "qty": 2}]) == "sku a, qty 2"
