@@ -97,7 +97,7 @@ class Bench:
 
 
 def main() -> int:
-    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]  # there is one
     options.add_argument("--rounds", type=int, default=9)
     options.add_argument("--requests", type=int, default=200)
     chosen = options.parse_args()

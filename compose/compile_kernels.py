@@ -14,7 +14,8 @@ from collections.abc import Sequence
 import gymnasium as gym
 
 import workgym.envs  # noqa: F401  # the import registers the ids
-from workgym.services.catalogue import service, services
+from workgym.envs.gyms import env_ids_of
+from workgym.services.catalogue import services
 
 DAYS = 3
 
@@ -22,7 +23,7 @@ DAYS = 3
 def main(names: Sequence[str]) -> None:
     """Play every gym of the services of these names; of all that are installed when none is named."""
     for name in names or services():
-        for env_id in service(name).env_ids:
+        for env_id in env_ids_of(name):
             start = time.perf_counter()
             play(env_id)
             print(f"{name}: {env_id} {time.perf_counter() - start:.1f} s", flush=True)

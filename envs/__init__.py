@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import gymnasium
 
-from workgym.services.catalogue import services
+from workgym.envs.gyms import gyms
 
-_GYMS = tuple(gym for service in services().values() for gym in service.gyms)
-ENV_IDS = tuple(gym.env_id for gym in _GYMS)
+ENV_IDS = tuple(gym.env_id for gym in gyms())
 
-for _gym in _GYMS:
+for _gym in gyms():
     gymnasium.register(
         id=_gym.env_id,
         entry_point=_gym.env,

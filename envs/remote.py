@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 
 from workgym.envs.backends import FILES, REMOTE_ARGUMENTS, Sides, Transport
 from workgym.envs.contract import BEGIN, REST, Backend, Board, Episodes, Ints
+from workgym.envs.gyms import gyms
 from workgym.envs.line import Line
 from workgym.envs.wire import JSON, Move, board_of, pack, unpack
-from workgym.services.catalogue import services
 from workgym.services.kernel import BadInput, InfrastructureFault, NotFound
 
 _OPENING_S = 180.0  # a server that is asked for an env for the first time compiles its kernels
@@ -375,7 +375,7 @@ def _with_token(transport: Transport, token: str) -> Transport:
 
 
 def _service_of(env_id: str) -> str:
-    for name, service in services().items():
-        if env_id in service.env_ids:
-            return name
-    raise BadInput(f"expected {env_id} among the envs of an installed service, found it nowhere")
+    for gym in gyms():
+        if gym.env_id == env_id:
+            return gym.service
+    raise BadInput(f"expected {env_id} among the gyms of an installed service, found it nowhere")

@@ -24,6 +24,7 @@ from pydantic import BaseModel, Field
 from workgym.envs.backends import FILES, REMOTE_ARGUMENTS, Sides
 from workgym.envs.base import Env
 from workgym.envs.contract import Board, Episodes, Ints
+from workgym.envs.gyms import env_ids_of
 from workgym.envs.live import Live, LiveBackend, LiveLanes
 from workgym.envs.wire import board_values, call_of, move_of, pack
 from workgym.services import leases, rest
@@ -82,6 +83,7 @@ class Rooms:
 
     def __init__(self, service: Service, database: Database, clock: Callable[[], float] = time.time) -> None:
         self.service = service
+        self.env_ids = env_ids_of(service.name)
         self.database = database
         self.clock = clock
         self._held: dict[str, _Held] = {}
@@ -230,8 +232,8 @@ class Rooms:
 
     def _sides(self, purpose: str) -> Sides:
         env_id, arguments, _ = json.loads(purpose)
-        if env_id not in self.service.env_ids:
-            raise BadInput(did_you_mean(f"env of {self.service.name}", env_id, list(self.service.env_ids)))
+        if env_id not in self.env_ids:
+            raise BadInput(did_you_mean(f"env of {self.service.name}", env_id, list(self.env_ids)))
         for name in (*REMOTE_ARGUMENTS, *FILES):
             if name in arguments:
                 raise BadInput(

@@ -25,6 +25,7 @@ from fastapi import Path as InPath
 from starlette.concurrency import run_in_threadpool
 
 from workgym.envs import openenv
+from workgym.envs.gyms import env_ids_of
 from workgym.envs.rooms import LEASE_ID, LeaseMade, LeaseState, NewLease, Rooms
 from workgym.envs.wire import (
     JSON,
@@ -46,12 +47,12 @@ LeaseId = Annotated[str, InPath(min_length=16, max_length=80, pattern=LEASE_ID)]
 
 def mount(app: FastAPI, service: Service, settings: Settings) -> None:
     """Add the gym of a service to its application."""
-    if not settings.gym or not service.env_ids:
+    if not settings.gym or not env_ids_of(service.name):
         return
     rooms = Rooms(service, app.state.store.database)
     app.state.rooms = rooms
     app.include_router(_router(rooms))
-    app.include_router(openenv.router(rooms.env, service.env_ids, service.title))
+    app.include_router(openenv.router(rooms.env, rooms.env_ids, service.title))
     inner = app.router.lifespan_context
 
     @asynccontextmanager

@@ -75,23 +75,6 @@ def did_you_mean(kind: str, name: str, known: list[str]) -> str:
 
 
 @dataclass(frozen=True)
-class Gym:
-    """An environment that stands on a service; importing `workgym.envs` registers it with Gymnasium.
-
-    Attributes:
-        env_id: Gymnasium id.
-        env: `module:class` of the single env.
-        vector_env: `module:class` of the vector env.
-        max_episode_steps: after which an episode is cut; None where it ends by itself.
-    """
-
-    env_id: str
-    env: str
-    vector_env: str
-    max_episode_steps: int | None = None
-
-
-@dataclass(frozen=True)
 class Service:
     """A business application in the catalogue.
 
@@ -100,18 +83,30 @@ class Service:
         title: what people call it.
         create_app: `module:function` that builds the application over a database's URL. It is a FastAPI with
             the store, which has a `database`, in `app.state.store`.
-        gyms: environments that stand on this service; the first is the usual one.
     """
 
     name: str
     title: str
     create_app: str
-    gyms: tuple[Gym, ...] = ()
 
-    @property
-    def env_ids(self) -> tuple[str, ...]:
-        """Gymnasium ids of the gyms."""
-        return tuple(gym.env_id for gym in self.gyms)
+
+@dataclass(frozen=True)
+class Gym:
+    """An environment that stands on a service, which does not know of it.
+
+    Attributes:
+        env_id: Gymnasium id.
+        service: its name in the catalogue.
+        env: `module:class` of the single env.
+        vector_env: `module:class` of the vector env.
+        max_episode_steps: after which an episode is cut; None where it ends by itself.
+    """
+
+    env_id: str
+    service: str
+    env: str
+    vector_env: str
+    max_episode_steps: int | None = None
 
 
 def rule(function: F) -> F:

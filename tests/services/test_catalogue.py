@@ -52,9 +52,11 @@ def test_envs_that_stand_on_a_service_are_registered(name):
     import gymnasium
 
     import workgym.envs
+    from workgym.envs.gyms import env_ids_of
 
     assert workgym.envs.ENV_IDS
-    assert set(SERVICES[name].env_ids) <= set(gymnasium.registry)
+    assert set(env_ids_of(name)) <= set(gymnasium.registry)
+    assert env_ids_of(name)
 
 
 def test_an_unknown_name_is_answered_with_the_nearest():

@@ -6,5 +6,5 @@ SERVICE = Service(
     name="bakery",
     title="A bakery that decides every morning how much to bake",
     create_app="bakery.api:create_app",
-    gyms=(Gym("acme/Bakery-v0", "bakery.gym:BakeryEnv", "bakery.gym:BakeryVectorEnv"),),
 )
+GYMS = (Gym("acme/Bakery-v0", "bakery", "bakery.gym:BakeryEnv", "bakery.gym:BakeryVectorEnv"),)
