@@ -29,7 +29,6 @@ from typing import Any
 import docker
 from docker.errors import DockerException, ImageNotFound, NotFound
 from docker.types import Mount
-from requests.exceptions import RequestException
 
 from workgym.services.catalogue import service as catalogued
 from workgym.services.kernel import BadInput, InfrastructureFault, WorkgymError
@@ -44,7 +43,7 @@ _PROBE_S = 2.0
 _LOG_LINES = 20
 _OWNED = "uid=10001,gid=10001,mode=700"  # the user of compose/Dockerfile
 _log = logging.getLogger(__name__)
-_FAULTS = (DockerException, RequestException)
+_FAULTS = (DockerException, OSError)  # the SDK's HTTP client raises kinds of OSError
 
 
 @dataclass(frozen=True)
