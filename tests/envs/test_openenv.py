@@ -26,14 +26,16 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 from workgym.envs import openenv
+from workgym.envs.gyms import env_ids_of
 from workgym.services.catalogue import application, services
+from workgym.services.hosting import hosted
 from workgym.services.kernel import InfrastructureFault
 from workgym.services.mcp import mcp
 from workgym.services.settings import Settings
 
 CLIENT = Path(__file__).parent.parent / "support" / "openenv_client.py"
 ORDERS, BEER = "workgym/Orders-v0", "workgym/SupplyChain.beer-game-v0"
-ALL = {service.name: service for service in services().values() if service.env_ids}
+ALL = {name: service for name, service in services().items() if env_ids_of(name)}
 NO_OPENENV = (
     "set WORKGYM_OPENENV_PYTHON to the interpreter of a virtual environment that has OpenEnv: "
     "python -m venv oe && oe/bin/pip install openenv && export WORKGYM_OPENENV_PYTHON=$PWD/oe/bin/python"
@@ -87,7 +89,7 @@ def playing(
     """A service in memory, with its gym at the root."""
     record = ALL[service]
     app: Any = application(record, "sqlite://")
-    app.include_router(openenv.router(make_env, record.env_ids, record.title, **options))
+    app.include_router(openenv.router(make_env, env_ids_of(record.name), record.title, **options))
     mcp(app, record, Settings())
     with served(app, **(config or {})) as url:
         yield url
@@ -470,7 +472,7 @@ class TestHttp:
     def test_somebody_elses_episode_is_not_there(self) -> None:
         record, person = ALL["orders"], SimpleNamespace(name="ann")
         app: Any = application(record, "sqlite://")
-        app.include_router(openenv.router(Worlds("twin"), record.env_ids, record.title))
+        app.include_router(openenv.router(Worlds("twin"), env_ids_of(record.name), record.title))
 
         @app.middleware("http")
         async def sign_in(request: Any, go_on: Any) -> Any:
@@ -514,11 +516,40 @@ class TestHttp:
             assert len(worlds.open) == 1
 
 
+@pytest.mark.parametrize(("service", "env_id"), [("orders", ORDERS), ("supply_chain", BEER)])
+def test_a_deployed_service_plays_like_the_twin_and_keeps_no_world(
+    database_url: str, service: str, env_id: str
+) -> None:
+    steps = 40
+    with served(hosted(ALL[service], database_url, Settings())) as url, httpx.Client(base_url=url) as client:
+        before = client.get("/worlds").json()
+        with ws(url) as socket:
+            seen = first = told(socket, "reset", seed=2, env_id=env_id)
+            rewards: list[float] = []
+            (tool,) = first["observation"]["tools"]
+            while not seen["done"] and len(rewards) < steps:
+                seen = told(socket, "step", tool=tool["name"], arguments=rule(seen["observation"], tool))
+                rewards.append(seen["reward"])
+            assert client.get("/worlds").json() != before
+            state = told(socket, "state")
+        ours = twin_play(env_id, 2, steps)
+        assert (first["observation"]["features"], rewards) == (ours.first, ours.rewards)
+        assert state["state_hash"] == ours.hash
+        assert soon(lambda: client.get("/worlds").json() == before)
+
+
+def rule(seen: dict[str, Any], tool: dict[str, Any]) -> dict[str, Any]:
+    """What the client of `tests/support` decides."""
+    if seen["legal"] is not None:
+        return {"action": seen["legal"][0]}
+    return {key: schema["maximum"] // 8 for key, schema in tool["input_schema"]["properties"].items()}
+
+
 def test_the_documentation_of_every_env_is_told() -> None:
     with playing(Worlds("twin"), "supply_chain") as url:
         metadata = httpx.get(f"{url}/metadata").json()
     assert metadata["name"] == ALL["supply_chain"].title
-    for env_id in ALL["supply_chain"].env_ids:
+    for env_id in env_ids_of("supply_chain"):
         assert f"# {env_id}\n" in metadata["readme_content"]
     assert "## Reward" in metadata["readme_content"]
 
