@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from pydantic import TypeAdapter
 from sqlalchemy import Column, ForeignKey, MetaData, Table, Text, bindparam, column, insert, select, table
@@ -86,7 +86,8 @@ def answer_before(tx: Transaction, request: Request) -> str | None:
 
 def keep_answer(tx: Transaction, request: Request, answer: T, kind: type[T]) -> None:
     """Remember what was answered."""
-    _keep(tx, request, {"answer": TypeAdapter(kind).dump_python(answer, mode="json")})
+    if request.key is not None:
+        _keep(tx, request, {"answer": _shape_of(kind).dump_python(answer, mode="json")})
 
 
 def keep_refusal(tx: Transaction, request: Request, refusal: Refused) -> None:
@@ -108,7 +109,18 @@ def read_answer(text: str, kind: type[T]) -> T:
     kept = json.loads(text)
     if "refused" in kept:
         raise Refused(*kept["refused"])
-    return TypeAdapter(kind).validate_python(kept["answer"])
+    answer: T = _shape_of(kind).validate_python(kept["answer"])
+    return answer
+
+
+_shapes: dict[object, TypeAdapter[Any]] = {}
+
+
+def _shape_of(kind: Any) -> TypeAdapter[Any]:
+    """How answers of a kind are written and read; making one takes longer than a decision."""
+    if kind not in _shapes:
+        _shapes[kind] = TypeAdapter(kind)
+    return _shapes[kind]
 
 
 def carry_out(

@@ -10,11 +10,13 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
+from collections import namedtuple
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from itertools import chain
 from threading import RLock
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +30,7 @@ from sqlalchemy import (
     Engine,
     Integer,
     MetaData,
+    Select,
     StaticPool,
     Table,
     bindparam,
@@ -53,6 +56,7 @@ CLUSTERED: dict[str, Any] = {"sqlite_with_rowid": False}  # rows lie in the orde
 
 _WRITES = "workgym_writes"
 _PATIENCE_S = 30.0
+_CACHE_KIB, _CHECKPOINT_PAGES = 65_536, 16_384  # 64 MB of either
 _CREATION = int.from_bytes(b"services")
 _UNIQUE_VIOLATION = "23505"  # SQLite has one writer and cannot race
 
@@ -89,6 +93,13 @@ class Statement:
     def __init__(self, core: ClauseElement, *names: str) -> None:
         self.core = core
         self.names = names
+
+    @cached_property
+    def record(self) -> Callable[[Row], Any]:
+        """From a row of a select to a named tuple of its columns."""
+        assert isinstance(self.core, Select)
+        made: Any = namedtuple("Record", list(self.core.selected_columns.keys()))  # type: ignore[misc]  # named by the select
+        return cast("Callable[[Row], Any]", made._make)
 
     def text(self, dialect: Dialect) -> str:
         """SQL for a dialect.
@@ -156,6 +167,10 @@ class Transaction:
         """All rows of a query."""
         self._cursor.execute(self._text(statement), values)
         return list(self._cursor.fetchall())
+
+    def records(self, statement: Statement, *values: Any) -> list[Any]:
+        """All rows of a select as named tuples."""
+        return [statement.record(row) for row in self.rows(statement, *values)]
 
     def run(self, statement: Statement, *values: Any) -> int:
         """Change rows; how many."""
@@ -329,6 +344,8 @@ def _configure_sqlite(connection: sqlite3.Connection, _record: object) -> None:
         "foreign_keys = ON",
         "recursive_triggers = ON",  # else REPLACE deletes rows behind the triggers' back
         "secure_delete = OFF",  # Debian's build overwrites what it deletes: twice the time
+        f"cache_size = {-_CACHE_KIB}",  # some hundred worlds that are stepped together
+        f"wal_autocheckpoint = {_CHECKPOINT_PAGES}",  # else a step of many worlds writes all of it twice
     )
     for pragma in pragmas:
         connection.execute(f"PRAGMA {pragma}")

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import bindparam, delete, func, select, update
 
 from workgym.services.kernel import BadInput, Conflict, NotFound, Refused
 from workgym.services.orders import days, decisions, desk, rules, scenario, views
@@ -19,13 +19,19 @@ from workgym.services.orders.floor import Floor, Journal
 from workgym.services.orders.records import Line
 from workgym.services.orders.scenario import Setup
 from workgym.services.orders.tables import customers, inbound, ledger, order_lines, orders, shipments, skus
-from workgym.services.storage import Transaction
+from workgym.services.storage import Statement, Transaction
 
 HAS_LEFT = "the order has left the centre; it can no longer be changed"
 NOT_ALLOCATED = "the order is not allocated; allocate it by the service that it needs"
 FAST_ALREADY = "every parcel of the order travels by that service or a faster one already"
 HAS_COME = "the delivery has been received already"
 HAS_BEGUN = "the season has begun already"
+
+_THE_ORDER = Statement(
+    select(orders).where(orders.c.world_id == bindparam("world"), orders.c.number == bindparam("one")),
+    "world",
+    "one",
+)
 
 
 def require_open(floor: Floor) -> None:
@@ -74,10 +80,10 @@ def _lost_by_holding(tx: Transaction, setup: Setup, floor: Floor, number: int) -
 
 
 def _order(tx: Transaction, world: int, number: int, expected: int | None) -> Any:
-    query = select(orders).where(orders.c.world_id == world, orders.c.number == number)
-    row = tx.connection.execute(query).first()
-    if row is None:
+    found = tx.records(_THE_ORDER, world, number)
+    if not found:
         raise NotFound(f"no order {number} in world {world}; list its orders to see the numbers")
+    row = found[0]
     if expected is not None and row.version != expected:
         raise Conflict(f"expected version {expected} of the order, found {row.version}; read it again")
     return row

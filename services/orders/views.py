@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import BigInteger, ColumnElement, and_, cast, func, select
+from sqlalchemy import BigInteger, ColumnElement, and_, bindparam, cast, func, select
 
 from workgym.services.kernel import BadInput, NotFound, did_you_mean
 from workgym.services.orders import rules, scenario
@@ -33,11 +33,35 @@ from workgym.services.orders.tables import (
     stock,
     worlds,
 )
-from workgym.services.storage import Transaction
+from workgym.services.storage import Among, Statement, Transaction
 
 LARGEST_PAGE = 1000
 Clause = ColumnElement[bool]
 _buyer = and_(customers.c.world_id == orders.c.world_id, customers.c.customer == orders.c.customer)
+_good = and_(skus.c.world_id == order_lines.c.world_id, skus.c.sku == order_lines.c.sku)
+_WORLD: Any = bindparam("world")
+_THE_ORDER = Statement(
+    select(orders, customers.c.name.label("who"))
+    .join(customers, _buyer)
+    .where(orders.c.world_id == _WORLD, orders.c.number == bindparam("one")),
+    "world",
+    "one",
+)
+_THEIR_LINES = Statement(
+    select(order_lines.c.number, skus.c.code, order_lines.c.qty, order_lines.c.centre)
+    .join(skus, _good)
+    .where(order_lines.c.world_id == _WORLD, Among(order_lines.c.number, "numbers"))
+    .order_by(order_lines.c.number, order_lines.c.line),
+    "world",
+    "numbers",
+)
+_THEIR_PARCELS = Statement(
+    select(shipments)
+    .where(shipments.c.world_id == _WORLD, Among(shipments.c.number, "numbers"))
+    .order_by(shipments.c.number, shipments.c.centre),
+    "world",
+    "numbers",
+)
 
 
 def known(kind: str, name: str, names: Iterable[str]) -> int:
@@ -106,10 +130,10 @@ def require(tx: Transaction, number: int) -> None:
 
 def order(tx: Transaction, world: int, number: int) -> Order:
     """One order (NotFound)."""
-    found = _orders(tx, world, [orders.c.number == number], 1)
+    found = tx.records(_THE_ORDER, world, number)
     if not found:
         raise NotFound(f"no order {number} in world {world}; list its orders to see the numbers")
-    return found[0]
+    return _told(tx, world, found)[0]
 
 
 class Wanted(NamedTuple):
@@ -177,8 +201,11 @@ def _orders(tx: Transaction, world: int, where: list[Clause], limit: int) -> lis
         .order_by(orders.c.number)
         .limit(limit)
     )
-    rows = tx.connection.execute(query).all()
-    numbers = [row.number for row in rows]
+    return _told(tx, world, tx.connection.execute(query).all())
+
+
+def _told(tx: Transaction, world: int, rows: Sequence[Any]) -> list[Order]:
+    numbers = tx.numbers([row.number for row in rows])
     lines, parcels = _lines(tx, world, numbers), _parcels(tx, world, numbers)
     return [_order(row, tuple(lines[row.number]), tuple(parcels[row.number])) for row in rows]
 
@@ -202,29 +229,17 @@ def _order(row: Any, lines: tuple[Line, ...], parcels: tuple[Parcel, ...]) -> Or
     )
 
 
-def _lines(tx: Transaction, world: int, numbers: list[int]) -> dict[int, list[Line]]:
-    good = and_(skus.c.world_id == order_lines.c.world_id, skus.c.sku == order_lines.c.sku)
-    query = (
-        select(order_lines.c.number, skus.c.code, order_lines.c.qty, order_lines.c.centre)
-        .join(skus, good)
-        .where(order_lines.c.world_id == world, order_lines.c.number.in_(numbers))
-        .order_by(order_lines.c.number, order_lines.c.line)
-    )
+def _lines(tx: Transaction, world: int, numbers: object) -> dict[int, list[Line]]:
     found: dict[int, list[Line]] = defaultdict(list)
-    for row in tx.connection.execute(query):
+    for row in tx.records(_THEIR_LINES, world, numbers):
         centre = None if row.centre is None else scenario.CENTRES[row.centre]
         found[row.number].append(Line(row.code, row.qty, centre))
     return found
 
 
-def _parcels(tx: Transaction, world: int, numbers: list[int]) -> dict[int, list[Parcel]]:
-    query = (
-        select(shipments)
-        .where(shipments.c.world_id == world, shipments.c.number.in_(numbers))
-        .order_by(shipments.c.number, shipments.c.centre)
-    )
+def _parcels(tx: Transaction, world: int, numbers: object) -> dict[int, list[Parcel]]:
     found: dict[int, list[Parcel]] = defaultdict(list)
-    for row in tx.connection.execute(query):
+    for row in tx.records(_THEIR_PARCELS, world, numbers):
         centre = scenario.CENTRES[row.centre]
         parcel = Parcel(centre, row.service, row.freight_cents, row.shipped_on, row.due_on)
         found[row.number].append(parcel)
