@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from workgym.envs.contract import Backend, Task
 from workgym.envs.live import Live, LiveBackend
+from workgym.envs.mishaps import Disturbed, Mishaps
 from workgym.services.kernel import BadInput, did_you_mean
 
 LOCAL = ("twin", "embedded")
@@ -24,6 +25,7 @@ REMOTE_ARGUMENTS = (
     "backend",
     "base_url",
     "transport",
+    "mishaps",
     "render_mode",
 )  # of an env, that its server does not get
 
@@ -86,13 +88,30 @@ class Sides(NamedTuple):
     live: Callable[[int], Live]
     planned: tuple[str, ...] = ()
 
-    def lanes(self, n: int, arguments: Mapping[str, Any]) -> Backend:
-        """N lanes behind the backend that the arguments of an env name.
+    def lanes(
+        self,
+        n: int,
+        arguments: Mapping[str, Any],
+        around: Callable[[Backend], Backend] | None = None,
+    ) -> Backend:
+        """N lanes behind the backend that the arguments of an env name, with the mishaps that they name.
+
+        Args:
+            n: how many.
+            arguments: of the env.
+            around: what is put around the backend, inside of the mishaps: it sees what really happens.
 
         Raises:
-            BadInput: there is no such backend, or what it needs is missing.
+            BadInput: there is no such backend, what it needs is missing, or there are no such mishaps.
             InfrastructureFault: its server does not answer.
         """
+        mishaps = Mishaps.of(arguments.get("mishaps"))
+        backend = self._reliable(n, arguments)
+        if around is not None:
+            backend = around(backend)
+        return Disturbed(backend, self.task, mishaps) if any(mishaps.shares) else backend
+
+    def _reliable(self, n: int, arguments: Mapping[str, Any]) -> Backend:
         backend, base_url = arguments["backend"], arguments.get("base_url")
         if backend not in BACKENDS:
             raise BadInput(did_you_mean("backend", str(backend), list(BACKENDS)))

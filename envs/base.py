@@ -32,6 +32,7 @@ from workgym.envs.contract import (
     Step,
     Task,
 )
+from workgym.envs.mishaps import Disturbed
 from workgym.services.compiled import KERNEL
 from workgym.services.kernel import BadInput, InfrastructureFault, did_you_mean
 from workgym.services.scenario import SPLITS, split_salt
@@ -108,12 +109,20 @@ class _Lanes:
             int(self.episodes.number[lane]),
             int(self.elapsed[lane]),
             self.backend.state_bytes(lane),
+            self.backend.untold(lane) if isinstance(self.backend, Disturbed) else b"",
         )
 
     def restore(self, lane: int, snapshot: Snapshot) -> Board:
         if snapshot.env_id != self.task.env_id:
             raise BadInput(f"expected a snapshot of {self.task.env_id}, found one of {snapshot.env_id}")
-        board = self.backend.load_state(lane, snapshot.state)
+        if isinstance(self.backend, Disturbed):
+            board = self.backend.go_to(lane, snapshot.state, snapshot.untold)
+        elif snapshot.untold:
+            raise BadInput(
+                "expected a snapshot without mishaps, found one with some; make the env with mishaps"
+            )
+        else:
+            board = self.backend.load_state(lane, snapshot.state)
         self.episodes.seed[lane], self.episodes.number[lane] = snapshot.seed, snapshot.number
         self.elapsed[lane] = snapshot.elapsed
         return board
@@ -295,7 +304,7 @@ class Env(gym.Env[Floats, Any]):
         return self._show(self._lanes.restore(0, snapshot))
 
     def state_hash(self) -> str:
-        """Content hash of the business state; equal on every backend."""
+        """Content hash of the business state; equal on every backend, whatever mishaps hide of it."""
         return hashlib.sha256(self.backend.state_bytes(0)).hexdigest()
 
     def render(self) -> str | NDArray[np.uint8] | None:  # type: ignore[override]  # Gymnasium's union is wider

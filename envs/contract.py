@@ -271,6 +271,7 @@ class Snapshot:
         number: episodes played since the lane was seeded.
         elapsed: steps taken in this episode.
         state: canonical state of the business.
+        untold: what mishaps have kept from whoever decides, see `workgym.envs.mishaps`; empty without them.
     """
 
     env_id: str
@@ -278,9 +279,10 @@ class Snapshot:
     number: int
     elapsed: int
     state: bytes = field(repr=False)
+    untold: bytes = field(default=b"", repr=False)
 
     @property
     def hash(self) -> str:
         """Content hash."""
         head = json.dumps([self.env_id, self.seed, self.number, self.elapsed]).encode()
-        return hashlib.sha256(head + self.state).hexdigest()
+        return hashlib.sha256(head + self.state + self.untold).hexdigest()

@@ -585,6 +585,8 @@ class OrdersEnv(base.Env):
         orders_per_day: mean volume of a normal day.
         base_url: of the server, with backend `http`; None for the environment variable WORKGYM_URL.
         transport: fields of `workgym.envs.backends.Transport`, with the backends `http` and `docker`.
+        mishaps: shares of decisions that meet a business fault, by name, such as `{"stale-read": 0.05}`; see
+            `workgym.envs.mishaps`.
         render_mode: None or `ansi`.
     """
 
@@ -598,6 +600,7 @@ class OrdersEnv(base.Env):
         orders_per_day: float | None = None,
         base_url: str | None = None,
         transport: Mapping[str, Any] | None = None,
+        mishaps: Mapping[str, float] | None = None,
         render_mode: str | None = None,
     ) -> None:
         arguments = {
@@ -609,6 +612,7 @@ class OrdersEnv(base.Env):
             "orders_per_day": orders_per_day,
             "base_url": base_url,
             "transport": transport,
+            "mishaps": mishaps,
         }
         self.sides = sides_of(setup_for(split, history, days, orders_per_day))
         lanes = self.sides.lanes(1, arguments)
@@ -629,6 +633,7 @@ class OrdersVectorEnv(base.VectorEnv):
         orders_per_day: float | None = None,
         base_url: str | None = None,
         transport: Mapping[str, Any] | None = None,
+        mishaps: Mapping[str, float] | None = None,
         render_mode: str | None = None,
         max_episode_steps: int | None = None,
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
@@ -645,6 +650,7 @@ class OrdersVectorEnv(base.VectorEnv):
             "orders_per_day": orders_per_day,
             "base_url": base_url,
             "transport": transport,
+            "mishaps": mishaps,
         }
         self.sides = sides_of(setup_for(split, history, days, orders_per_day))
         lanes = self.sides.lanes(num_envs, arguments)

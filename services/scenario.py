@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass, field
 
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
 from workgym.services.compiled import KERNEL, PART
 
@@ -48,6 +49,13 @@ def draw(key: np.uint64, source: int, time: int, entity: int) -> np.uint64:
 def draw_from(key: np.uint64, source: int, time: int) -> np.uint64:
     """What the draws of all entities start from; each adds its number times `ENTITY` and mixes."""
     return key + np.uint64(source) * _GOLDEN + np.uint64(time) * _TIME
+
+
+@njit(**KERNEL)
+def draws(keys: NDArray[np.uint64], source: int, times: NDArray[np.int64], bits: NDArray[np.uint64]) -> None:
+    """Fill `bits` (N,) with the draws of N episodes, each at a time of its own."""
+    for i in range(len(keys)):
+        bits[i] = draw(keys[i], source, times[i], 0)
 
 
 @njit(**PART)

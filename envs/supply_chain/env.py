@@ -17,7 +17,7 @@ from workgym.envs.backends import LOCAL, Sides
 from workgym.envs.live import Live
 from workgym.envs.supply_chain import names, view
 from workgym.envs.supply_chain.picture import picture_of, require_matplotlib
-from workgym.envs.supply_chain.story import Remembered
+from workgym.envs.supply_chain.story import Remembered, Story
 from workgym.services.compiled import KERNEL, bound
 from workgym.services.kernel import BadInput, did_you_mean
 from workgym.services.scenario import episode_key
@@ -312,6 +312,7 @@ class Wish(NamedTuple):
         observation: `flat` or `rows`.
         base_url: of the server, with backend `http`.
         transport: how patient to be with it, see `workgym.envs.backends.Transport`.
+        mishaps: shares of decisions that meet one, see `workgym.envs.mishaps`.
     """
 
     backend: str = "twin"
@@ -321,6 +322,7 @@ class Wish(NamedTuple):
     observation: str = "flat"
     base_url: str | None = None
     transport: Mapping[str, Any] | None = None
+    mishaps: Mapping[str, float] | None = None
 
 
 class Parts(NamedTuple):
@@ -430,6 +432,8 @@ class SupplyChainEnv(base.Env):
         observation: `flat` or `rows`.
         base_url: of the server, with backend `http`; None for the environment variable WORKGYM_URL.
         transport: fields of `workgym.envs.backends.Transport`, with the backends `http` and `docker`.
+        mishaps: shares of decisions that meet a business fault, by name, such as `{"stale-read": 0.05}`; see
+            `workgym.envs.mishaps`.
         render_mode: None, `ansi` or `rgb_array`.
     """
 
@@ -445,9 +449,10 @@ class SupplyChainEnv(base.Env):
         observation: str = "flat",
         base_url: str | None = None,
         transport: Mapping[str, Any] | None = None,
+        mishaps: Mapping[str, float] | None = None,
         render_mode: str | None = None,
     ) -> None:
-        wish = Wish(backend, split, family, actions, observation, base_url, transport)
+        wish = Wish(backend, split, family, actions, observation, base_url, transport, mishaps)
         self.open(parts_of(network, split), wish, arguments_of(network, split), render_mode)
 
     def open(self, parts: Parts, wish: Wish, arguments: dict[str, Any], render_mode: str | None) -> None:
@@ -455,10 +460,11 @@ class SupplyChainEnv(base.Env):
         self.network = parts.network
         arguments = arguments | wish._asdict()
         self.sides = parts.sides(wish)
-        backend = self.sides.lanes(1, arguments)
+        remember = None
         if render_mode == "rgb_array":
             require_matplotlib()
-            backend = Remembered(backend, parts.setup, wish.actions == "cover")
+            remember = partial(Remembered, setup=parts.setup, cover=wish.actions == "cover")
+        backend = self.sides.lanes(1, arguments, remember)
         super().__init__(self.sides.task, backend, wish.split, wish.family, render_mode, arguments)
 
     def picture(self) -> NDArray[np.uint8]:
@@ -467,9 +473,10 @@ class SupplyChainEnv(base.Env):
         Raises:
             BadInput: the env was not made with `render_mode="rgb_array"`, so nothing was kept.
         """
-        if not isinstance(self.backend, Remembered):
+        story = getattr(self.backend, "story", None)
+        if not isinstance(story, Story):
             raise BadInput(f"expected render_mode 'rgb_array' for pictures, found {self.render_mode!r}")
-        return picture_of(self.network, self.backend.story)
+        return picture_of(self.network, story)
 
 
 def network_of(network: Network | Mapping[str, Any] | None, split: str) -> Network:
@@ -511,11 +518,12 @@ class SupplyChainVectorEnv(base.VectorEnv):
         observation: str = "flat",
         base_url: str | None = None,
         transport: Mapping[str, Any] | None = None,
+        mishaps: Mapping[str, float] | None = None,
         render_mode: str | None = None,
         max_episode_steps: int | None = None,
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
     ) -> None:
-        wish = Wish(backend, split, family, actions, observation, base_url, transport)
+        wish = Wish(backend, split, family, actions, observation, base_url, transport, mishaps)
         parts, arguments = parts_of(network, split), arguments_of(network, split)
         self.open(num_envs, parts, wish, arguments, render_mode, max_episode_steps, autoreset_mode)
 

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 import workgym.envs  # noqa: F401  the import registers the ids
 from workgym.envs.base import Floats, Ints
+from workgym.envs.mishaps import Disturbed
 from workgym.envs.supply_chain import view
 from workgym.envs.supply_chain.env import SupplyChainEnv
 from workgym.envs.supply_chain.story import BOOKED, MISSED, Story
@@ -81,7 +82,7 @@ class SupplyChainParallelEnv(ParallelEnv[str, Floats, Any]):  # type: ignore[mis
         information: `local` or `full`.
 
     Raises:
-        BadInput: there is no such information.
+        BadInput: there is no such information, or the env has mishaps.
     """
 
     metadata = {  # noqa: RUF012  # PettingZoo declares it so
@@ -94,6 +95,11 @@ class SupplyChainParallelEnv(ParallelEnv[str, Floats, Any]):  # type: ignore[mis
     def __init__(self, env: SupplyChainEnv, information: str = "local") -> None:
         if information not in INFORMATION:
             raise BadInput(did_you_mean("information", information, list(INFORMATION)))
+        if isinstance(env.backend, Disturbed):
+            raise BadInput(
+                "expected an env without mishaps, found some: they happen between one mind and its business, "
+                "and here each node is a mind of its own; leave them out"
+            )
         self.env = env
         self.render_mode = env.render_mode
         self._local = information == "local"

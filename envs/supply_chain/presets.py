@@ -52,10 +52,11 @@ class Preset(SupplyChainEnv):
         observation: str | None = None,
         base_url: str | None = None,
         transport: Mapping[str, Any] | None = None,
+        mishaps: Mapping[str, float] | None = None,
         render_mode: str | None = None,
         **parameters: Any,
     ) -> None:
-        wish = self.wish(backend, split, family, actions, observation, base_url, transport)
+        wish = self.wish(backend, split, family, actions, observation, base_url, transport, mishaps)
         self.open(self.parts(split, parameters), wish, parameters, render_mode)
 
     @classmethod
@@ -68,11 +69,12 @@ class Preset(SupplyChainEnv):
         observation: str | None,
         base_url: str | None,
         transport: Mapping[str, Any] | None,
+        mishaps: Mapping[str, float] | None,
     ) -> Wish:
         """A wish with the preset's own encodings where none are given."""
         usual = cls.usual
         actions, observation = actions or usual.actions, observation or usual.observation
-        return Wish(backend, split, family, actions, observation, base_url, transport)
+        return Wish(backend, split, family, actions, observation, base_url, transport, mishaps)
 
     @classmethod
     def parts(cls, split: str, parameters: dict[str, Any]) -> Parts:
@@ -125,12 +127,13 @@ def _vector_of(preset: type[Preset]) -> type[SupplyChainVectorEnv]:
             observation: str | None = None,
             base_url: str | None = None,
             transport: Mapping[str, Any] | None = None,
+            mishaps: Mapping[str, float] | None = None,
             render_mode: str | None = None,
             max_episode_steps: int | None = None,
             autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
             **parameters: Any,
         ) -> None:
-            wish = preset.wish(backend, split, family, actions, observation, base_url, transport)
+            wish = preset.wish(backend, split, family, actions, observation, base_url, transport, mishaps)
             parts = preset.parts(split, parameters)
             self.open(num_envs, parts, wish, parameters, render_mode, max_episode_steps, autoreset_mode)
 
