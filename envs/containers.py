@@ -144,8 +144,8 @@ def serving(
 
 
 def image_of(service: str) -> str:
-    """The image of a service as compose/Dockerfile is told to name it."""
-    return f"workgym/{service.replace('_', '-')}"
+    """The image of a service as compose/compose.yaml names it."""
+    return f"{os.environ.get('WORKGYM_IMAGES', 'workgym')}/{service.replace('_', '-')}"
 
 
 def sweep() -> list[str]:

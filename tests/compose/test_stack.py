@@ -7,15 +7,22 @@ import os
 import re
 import socket
 import subprocess
+import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+import gymnasium as gym
+import numpy as np
 import pytest
 
+import workgym.envs  # noqa: F401  # registers the ids
 from tests.support.images import NO_ENGINE, PREFIX, READY, ROOT, no_engine, run
+from workgym.agents.baselines.players import players
+from workgym.envs.conformance import _digest, choose_all
 
 SERVICES = {"orders": "ORDERS", "supply-chain": "SUPPLY_CHAIN"}
 VARIABLE = re.compile(r"\$\{(\w+)")
@@ -64,6 +71,11 @@ class Stack:
 
     def token(self) -> str:
         return re.search(r"^WORKGYM_ADMIN_TOKEN=(\S+)$", self.secrets.read_text(), re.MULTILINE)[1]
+
+    def reached(self, port: str) -> dict[str, Any]:
+        """How an env reaches one of the services."""
+        transport = {"token": self.token(), "deadline_s": 120.0}
+        return {"base_url": f"http://127.0.0.1:{self.ports[port]}", "transport": transport}
 
     def asked(self, port: str, path: str, token: str | None = None) -> tuple[int, str]:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
@@ -131,6 +143,77 @@ def test_up_again_keeps_secrets_and_containers(stack):
     stack.goes_up()
     assert (stack.secrets.read_text(), stack.left("container")) == before
     assert stack.secrets.stat().st_mode & 0o077 == 0
+
+
+PLAYED = {"workgym/Orders-v0": "ORDERS", "workgym/SupplyChain.lost-sales-v0": "SUPPLY_CHAIN"}
+LANES, STEPS = 100, 100  # ten thousand
+
+
+@pytest.mark.docker
+@pytest.mark.slow
+@pytest.mark.parametrize("env_id", PLAYED)
+def test_twin_and_container_on_postgresql_agree_over_ten_thousand_steps(stack, env_id):
+    remote = {"backend": "http", **stack.reached(PLAYED[env_id])}
+    there, here = gym.make_vec(env_id, LANES, **remote), gym.make_vec(env_id, LANES)
+    adversaries = players(env_id).adversaries
+    rng = np.random.default_rng(10_000)
+    try:
+        assert _digest(*there.reset(seed=1)) == _digest(*here.reset(seed=1))
+        for policy in adversaries:
+            policy.begin(here)
+        obs, mismatches = here.reset(seed=2)[0], 0
+        there.reset(seed=2)
+        for step in range(STEPS):
+            if step < STEPS // 2:
+                actions = choose_all(here, rng)
+            elif step < STEPS * 3 // 4:
+                actions = here.action_space.sample()  # legal or not
+            else:
+                actions = adversaries[step % len(adversaries)].act(obs, here.mask)
+            ours, theirs = here.step(actions), there.step(actions)
+            mismatches += _digest(*ours) != _digest(*theirs)
+            lane = int(rng.integers(LANES))
+            mismatches += here.state_hash(lane) != there.state_hash(lane)
+            obs = ours[0]
+        assert mismatches == 0
+        assert all(here.state_hash(lane) == there.state_hash(lane) for lane in range(LANES))
+    finally:
+        there.close()
+
+
+PIPELINE = """
+name = "tiny"
+env = "workgym/Orders-v0"
+[env_kwargs]
+backend = "{backend}"
+days = 2
+orders_per_day = 6.0
+[suite]
+per_family = 2
+[training]
+recipe = {{ steps = 4096, chunk_steps = 2048, lanes = 16, n_steps = 64, minibatch = 256, net = [16] }}
+[[variants]]
+name = "small"
+[gates.improvement]
+"""
+
+
+@pytest.mark.docker
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["http", "docker"])
+def test_a_pipeline_trains_and_judges_in_containers(stack, backend, tmp_path):
+    (tmp_path / "tiny.toml").write_text(PIPELINE.format(backend=backend))
+    reached = stack.reached("ORDERS")
+    ended = run(
+        *(str(Path(sys.executable).with_name("factory")), "run", str(tmp_path / "tiny.toml"), "--json"),
+        WORKGYM_HOME=str(tmp_path / "home"),
+        WORKGYM_URL=reached["base_url"],
+        WORKGYM_TOKEN=reached["transport"]["token"],
+        WORKGYM_IMAGES=READY or PREFIX,
+    )
+    (judged,) = json.loads(ended.stdout)["candidates"]
+    assert judged["variant"] == "small/0"
+    assert judged["verdicts"]
 
 
 @pytest.mark.docker
