@@ -216,7 +216,8 @@ class Disturbed:
         told: bytes = np.concatenate(head).astype("<i8").tobytes()
         if not late or self._shown is None:
             return told
-        return told + self._shown.obs[lane].astype("<f4").tobytes() + self._shown.mask[lane].tobytes()
+        seen: bytes = self._shown.obs[lane].astype("<f4").tobytes() + self._shown.mask[lane].tobytes()
+        return told + seen
 
     def go_to(self, lane: int, data: bytes, untold: bytes) -> Board:
         """Put a lane where `state_bytes` and `untold` were taken; what all lanes show afterwards.

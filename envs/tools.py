@@ -21,6 +21,7 @@ from numpy.typing import ArrayLike
 
 from workgym.envs.base import Env
 from workgym.envs.contract import Bools, Floats, Ints, Task
+from workgym.envs.mishaps import Disturbed
 from workgym.services.kernel import BadInput, did_you_mean
 
 OVER = "the episode is over; reset to begin another one"
@@ -220,6 +221,7 @@ class ToolEnv:
     Args:
         env: a workgym env, under whatever wrappers.
         pages: whether the text tells the business; without, it is empty and a live service is read less.
+            Where mishaps hide what happened, the business's page is left out: it would give it away.
 
     Raises:
         BadInput: the env is not one of ours.
@@ -234,6 +236,7 @@ class ToolEnv:
         self.inner = inner
         self.task = inner.task
         self._form = form_of(inner.task)
+        self._hides = isinstance(inner.backend, Disturbed) and inner.backend.mishaps.hide
         self._shown: Observation | None = None
         self._page = ""
 
@@ -329,8 +332,7 @@ class ToolEnv:
     def _paged(self, obs: Floats, legal: list[str] | dict[str, list[int]] | None, ended: bool) -> str:
         """The business, what is seen of the decision, and what is legal."""
         names = self.task.feature_names
-        page = self.inner.backend.render(0).rstrip("\n")
-        lines = [page]
+        lines = [] if self._hides else [self.inner.backend.render(0).rstrip("\n")]
         if obs.ndim == 1 and 0 < len(names) <= MOST_FEATURES and not ended:
             lines += ["seen:", *(f"  {name}: {value:.4g}" for name, value in zip(names, obs, strict=True))]
         if ended:
