@@ -205,6 +205,12 @@ class LiveBackend:
             if self._own:
                 self.database.close()
 
+    def __getattr__(self, name: str) -> Any:
+        """What planners ask for beyond the contract, the live side tells."""
+        if name.startswith("_") or "live" not in self.__dict__:
+            raise AttributeError(name)
+        return getattr(self.live, name)
+
     def __getstate__(self) -> dict[str, Any]:
         """The lanes as canonical states; a database does not travel, and a copy gets worlds of its own."""
         states = [self.state_bytes(lane) for lane in range(self.lanes)]

@@ -386,6 +386,7 @@ def test_a_scorecard_under_mishaps_does_not_depend_on_lanes_or_backends() -> Non
     assert calm.suite != cards[0].suite
 
 
+@pytest.mark.parametrize("backend", ["twin", "embedded"])
 @pytest.mark.parametrize(
     ("env_id", "name"),
     [
@@ -395,8 +396,8 @@ def test_a_scorecard_under_mishaps_does_not_depend_on_lanes_or_backends() -> Non
         for name in baselines(env_id, role)
     ],
 )
-def test_rules_and_planners_play_under_mishaps(env_id: str, name: str) -> None:
-    env = lanes(env_id, 2, ALL, autoreset_mode="Disabled")
+def test_rules_and_planners_play_under_mishaps(env_id: str, name: str, backend: str) -> None:
+    env = lanes(env_id, 2, ALL, autoreset_mode="Disabled", backend=backend)
     policy = make_baseline(env_id, name)
     obs, _ = env.reset(seed=3)
     policy.begin(env)
