@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import gymnasium
 import numpy as np
 import pytest
 
@@ -126,9 +127,9 @@ def _holds(claim: str) -> bool:
 
 def test_an_unknown_family_is_named_with_the_nearest_one() -> None:
     with pytest.raises(ValueError, match="did you mean 'promotion'"):
-        workgym.envs.gym.make("workgym/Orders-v0").reset(seed=0, options={"family": "promotions"})
+        gymnasium.make("workgym/Orders-v0").reset(seed=0, options={"family": "promotions"})
 
 
 def test_an_unknown_reset_option_is_refused() -> None:
     with pytest.raises(ValueError, match="no reset option named 'familly'; did you mean 'family'"):
-        workgym.envs.gym.make("workgym/Orders-v0").reset(seed=0, options={"familly": "normal"})
+        gymnasium.make("workgym/Orders-v0").reset(seed=0, options={"familly": "normal"})
