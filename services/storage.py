@@ -7,6 +7,7 @@ database and runs on the driver's cursor, inside SQLAlchemy's transaction.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sqlite3
 import time
@@ -181,6 +182,12 @@ class Transaction:
         """Change rows once for each row of parameters."""
         if rows:
             self._cursor.executemany(self._text(statement), rows)
+
+    def take_turns(self, subject: str) -> None:
+        """Wait until other transactions with this subject have ended; SQLite has one writer anyway."""
+        if self.dialect.name == "postgresql":
+            number = int.from_bytes(hashlib.sha256(subject.encode()).digest()[:8], signed=True)
+            self.connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({number})")
 
     def _text(self, statement: Statement) -> str:
         text = self._texts.get(statement)

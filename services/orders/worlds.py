@@ -71,6 +71,9 @@ class Templates:
     def of(self, tx: Transaction, family: int) -> int:
         """Id of the template of a family."""
         found = tx.rows(sql.FIND_WORLD, self._name(family))
+        if not found:
+            tx.take_turns(self._name(family))
+            found = tx.rows(sql.FIND_WORLD, self._name(family))
         return int(found[0][0]) if found else self._make(tx, family)
 
     def _name(self, family: int) -> str:

@@ -148,6 +148,9 @@ def empty(
 
 def remember(tx: Transaction, plan: Plan) -> None:
     """Write a network down, once."""
+    if tx.rows(sql.FIND_NETWORK, plan.digest):
+        return
+    tx.take_turns(plan.digest)
     if not tx.rows(sql.FIND_NETWORK, plan.digest):
         tx.run(sql.ADD_NETWORK, plan.digest, plan.network.name, plan.description, plan.history)
 

@@ -1,0 +1,241 @@
+"""A service over PostgreSQL whose parts can be killed and started again, as processes or as containers."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import TracebackType
+from typing import Protocol, Self
+from urllib.error import URLError
+from urllib.request import urlopen
+
+ROOT = Path(__file__).resolve().parents[1]
+SERVICE, USER = "orders", "workgym"
+_START_S = 90.0
+_VERIFY = ("-m", "workgym.services", "audit", "verify", "--database")
+
+
+class Plant(Protocol):
+    """What can be broken.
+
+    Attributes:
+        base_url: of the service.
+        token: of its admin.
+    """
+
+    base_url: str
+    token: str
+
+    def __enter__(self) -> Self:
+        """Start everything."""
+
+    def __exit__(self, *_: object) -> None:
+        """Leave nothing behind."""
+
+    def kill_service(self) -> None:
+        """Without a warning."""
+
+    def start_service(self) -> None:
+        """Let it run again; it need not answer yet."""
+
+    def kill_database(self) -> None:
+        """Without a warning."""
+
+    def start_database(self) -> None:
+        """Let it run again."""
+
+    def verify(self) -> bool:
+        """Whether the audit logs are as they were written."""
+
+
+def await_health(plant: Plant) -> None:
+    """Wait until the service and its database answer."""
+    until = time.monotonic() + _START_S
+    while True:
+        try:
+            with urlopen(f"{plant.base_url}/healthz", timeout=5) as answer:
+                if answer.status == 200:
+                    return
+        except (URLError, OSError):
+            assert time.monotonic() < until, "the service does not answer"
+        time.sleep(0.1)
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+class Processes:
+    """A server process, and a private PostgreSQL of this machine (tests/support/postgres.sh)."""
+
+    def __init__(self) -> None:
+        self.token = secrets.token_urlsafe(24)
+        self._port = _free_port()
+        self.base_url = f"http://127.0.0.1:{self._port}"
+        self._folder = TemporaryDirectory(prefix="chaos-", dir="/tmp")  # short: a socket is in it
+        Path(self._folder.name).chmod(0o755)
+        self._url = ""
+        self._service: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        try:
+            self.start_database()
+            self.start_service()
+            await_health(self)
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _at: TracebackType | None
+    ) -> None:
+        self.kill_service()
+        self._postgres("stop")
+        self._folder.cleanup()
+
+    def kill_service(self) -> None:
+        """SIGKILL."""
+        if self._service is not None:
+            self._service.kill()
+            self._service.wait()
+
+    def start_service(self) -> None:
+        """A new process."""
+        command = [sys.executable, "-m", "workgym.services", "serve", SERVICE, "--port", str(self._port)]
+        environment = {**os.environ, "WORKGYM_ADMIN_TOKEN": self.token, "WORKGYM_DATABASE_URL": self._url}
+        self._service = subprocess.Popen(
+            command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+
+    def kill_database(self) -> None:
+        """SIGKILL of the postmaster; its children notice and end."""
+        postmaster = int(self._pid_file.read_text().split()[0])
+        os.kill(postmaster, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            while True:  # until somebody has buried it, pg_ctl takes it for alive
+                os.kill(postmaster, 0)
+                time.sleep(0.01)
+
+    def start_database(self) -> None:
+        """Recovers what was committed."""
+        until = time.monotonic() + _START_S
+        while (started := self._postgres("start")).returncode:  # children of the killed one still end
+            assert time.monotonic() < until, started.stderr
+            time.sleep(0.2)
+        self._url = started.stdout.strip()
+
+    def verify(self) -> bool:
+        """By the command, in a process of its own."""
+        command = [sys.executable, *_VERIFY, self._url]
+        return subprocess.run(command, stdout=subprocess.DEVNULL, check=False).returncode == 0
+
+    @property
+    def _pid_file(self) -> Path:
+        (found,) = Path(self._folder.name).glob("workgym-postgres-*/data/postmaster.pid")
+        return found
+
+    def _postgres(self, command: str) -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, "TMPDIR": self._folder.name, "WORKGYM_TEST_POSTGRES_PORT": "5432"}
+        return subprocess.run(
+            [str(ROOT / "tests" / "support" / "postgres.sh"), command],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+
+class Containers:
+    """A container of the service and one of PostgreSQL in a network of their own.
+
+    Args:
+        image: of the service.
+        database: image of PostgreSQL.
+    """
+
+    def __init__(self, image: str = f"workgym/{SERVICE}", database: str = "postgres:15") -> None:
+        self.token = secrets.token_urlsafe(24)
+        self._images = image, database
+        self._password = secrets.token_urlsafe(24)
+        self._name = f"workgym-chaos-{secrets.token_hex(4)}"
+        self._port = _free_port()
+        self.base_url = f"http://127.0.0.1:{self._port}"
+
+    def __enter__(self) -> Self:
+        try:
+            _docker("network", "create", self._name)
+            self._run_database()
+            self._run_service()
+            await_health(self)
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _at: TracebackType | None
+    ) -> None:
+        for name in (self._of("service"), self._of("database")):
+            _docker("rm", "--force", "--volumes", name, check=False)
+        _docker("network", "rm", self._name, check=False)
+
+    def _of(self, part: str) -> str:
+        return f"{self._name}-{part}"
+
+    def _run_database(self) -> None:
+        self._run("database", {"POSTGRES_USER": USER, "POSTGRES_PASSWORD": self._password}, self._images[1])
+        until = time.monotonic() + _START_S
+        # Over TCP: while the image makes the data folder, it has a server on the socket alone.
+        probe = ("exec", self._of("database"), "pg_isready", "--host", "127.0.0.1", "--username", USER)
+        while _docker(*probe, check=False).returncode:
+            assert time.monotonic() < until, "the database does not answer"
+            time.sleep(0.2)
+
+    def _run_service(self) -> None:
+        host = f"{USER}:{self._password}@{self._of('database')}"
+        variables = {"WORKGYM_ADMIN_TOKEN": self.token, "WORKGYM_DATABASE_URL": f"postgresql://{host}/{USER}"}
+        self._run("service", variables, "--publish", f"127.0.0.1:{self._port}:8000", self._images[0])
+
+    def _run(self, part: str, variables: dict[str, str], *more: str) -> None:
+        told = [piece for name in variables for piece in ("--env", name)]  # values stay out of `ps`
+        run = ("run", "--detach", "--name", self._of(part), "--network", self._name)
+        _docker(*run, *told, *more, **variables)
+
+    def kill_service(self) -> None:
+        """SIGKILL of the container."""
+        _docker("kill", self._of("service"))
+
+    def start_service(self) -> None:
+        """The same container."""
+        _docker("start", self._of("service"))
+
+    def kill_database(self) -> None:
+        """SIGKILL of the container."""
+        _docker("kill", self._of("database"))
+
+    def start_database(self) -> None:
+        """The same container, which recovers what was committed."""
+        _docker("start", self._of("database"))
+
+    def verify(self) -> bool:
+        """By the command, inside the service's container."""
+        script = f'exec python {" ".join(_VERIFY)} "$WORKGYM_DATABASE_URL"'
+        return _docker("exec", self._of("service"), "sh", "-c", script, check=False).returncode == 0
+
+
+def _docker(*arguments: str, check: bool = True, **variables: str) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        ["docker", *arguments], env={**os.environ, **variables}, capture_output=True, text=True, check=False
+    )
+    assert not check or done.returncode == 0, f"docker {arguments[0]}: {done.stderr[-2000:]}"
+    return done
