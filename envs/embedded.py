@@ -16,6 +16,7 @@ from workgym.services.orders import statements as sql
 from workgym.services.orders.decisions import Hands
 from workgym.services.orders.floor import Bools, Floor, Journal, see, take
 from workgym.services.orders.scenario import Setup
+from workgym.services.orders.soundness import sound_state
 from workgym.services.orders.state import State
 from workgym.services.orders.tables import metadata
 from workgym.services.orders.worlds import Catalogue, Templates
@@ -98,7 +99,7 @@ class LiveOrders:
 
     def put(self, tx: Transaction, world: int, name: str, data: bytes) -> None:
         """Put a canonical state into a world."""
-        live_state.into_world(tx, self._templates, world, name, State.from_bytes(data))
+        live_state.into_world(tx, self._templates, world, name, sound_state(data, self.setup))
 
     def facts(self, tx: Transaction, world: int) -> dict[str, int]:
         """A world's counters."""

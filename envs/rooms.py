@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import logging
+import math
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -33,6 +34,7 @@ from workgym.services.leases import Lease
 from workgym.services.storage import Database, Transaction
 
 MOST_LANES = 4096
+MOST_FEATURES = 2**24  # of the observations of all lanes, which one answer holds
 SHORTEST_S, LONGEST_S = 1, 86_400
 LEASE_ID = r"^[A-Za-z0-9_-]+$"
 _SEAT_S = 3600  # a session that thinks longer than this is over
@@ -98,6 +100,12 @@ class Rooms:
         """
         purpose = json.dumps([wish.env_id, wish.arguments, wish.lanes], sort_keys=True)
         sides = self._sides(purpose)
+        features = wish.lanes * math.prod(sides.task.observation_space.shape)
+        if features > MOST_FEATURES:
+            raise BadInput(
+                f"expected lanes with at most {MOST_FEATURES:,} features together, found {features:,}; "
+                "take fewer lanes a lease"
+            )
         self.reclaim()
         live = sides.live(wish.lanes)
         self.database.create(live.metadata)
@@ -269,7 +277,7 @@ class _Seat(LiveBackend):
 def _sides_of(env_id: str, arguments: str) -> Sides:
     try:
         env = cast("Any", gym.make(env_id, backend="twin", disable_env_checker=True, **json.loads(arguments)))
-    except (WorkgymError, TypeError, ValueError, gym.error.Error) as error:
+    except (WorkgymError, TypeError, ValueError, ArithmeticError, gym.error.Error) as error:
         raise BadInput(f"{env_id} refuses the arguments {arguments[:200]}: {error}") from error
     sides: Sides = env.unwrapped.sides
     env.close()
@@ -284,10 +292,16 @@ def _states_of(values: dict[str, Any], lanes: int) -> dict[int, bytes]:
     states = {}
     for lane, told in given.items():
         data = _bytes_of(told) if isinstance(told, str) else told
-        if not (str(lane).isdecimal() and int(lane) < lanes and isinstance(data, bytes)):
+        if not (_is_lane(lane, lanes) and isinstance(data, bytes)):
             raise BadInput(f"{wanted}, found {str(lane)[:20]!r}: {type(data).__name__}")
         states[int(lane)] = data
     return states
+
+
+def _is_lane(told: Any, lanes: int) -> bool:
+    """Whether a key names a lane; Python reads no number of thousands of digits."""
+    text = str(told)
+    return text.isdecimal() and len(text) < 6 and int(text) < lanes
 
 
 def _bytes_of(text: str) -> bytes | None:

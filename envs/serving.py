@@ -144,4 +144,4 @@ def _lane_numbers(text: str) -> list[int]:
     parts = text.split(",")
     if not all(part.isdecimal() and len(part) < 6 for part in parts):
         raise BadInput(f"expected lanes as numbers between commas, found {text[:40]!r}")
-    return [int(part) for part in parts]
+    return sorted({int(part) for part in parts})

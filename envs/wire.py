@@ -75,6 +75,8 @@ def _map_as_array(value: dict[str, Any]) -> Any:
         return value
     if value["type"] not in _TYPES:
         raise ValueError(f"arrays of {', '.join(_TYPES)}, found {value['type']!r}")
+    if not isinstance(value["bytes"], bytes):
+        raise ValueError("an array whose bytes are no bytes")
     return np.frombuffer(bytearray(value["bytes"]), dtype=value["type"]).reshape(value["shape"])
 
 
@@ -152,15 +154,22 @@ def _numbers(
     values: Mapping[str, Any], name: str, shape: tuple[int, ...], between: tuple[int, int]
 ) -> NDArray[np.int64]:
     wanted = f"expected {name!r} to be whole numbers of shape {shape} in {between[0]}..{between[1]}"
-    try:
-        given = np.asarray(values.get(name))
-    except ValueError as error:
-        raise BadInput(f"{wanted}, found a ragged list") from error
+    told = values.get(name)
+    if not (isinstance(told, np.ndarray) or _fits(told, shape)):  # NumPy makes room for anything
+        raise BadInput(f"{wanted}, found something else")
+    given = np.asarray(told)
     if given.dtype.kind not in "ib" or given.shape != shape:
         raise BadInput(f"{wanted}, found {given.dtype} of shape {given.shape}")
     if given.size and not between[0] <= given.min() <= given.max() <= between[1]:
         raise BadInput(f"{wanted}, found {given.min()}..{given.max()}")
     return given.astype(np.int64)
+
+
+def _fits(told: Any, shape: tuple[int, ...]) -> bool:
+    """Whether lists hold whole numbers in this shape."""
+    if not shape:
+        return isinstance(told, int)
+    return isinstance(told, list) and len(told) == shape[0] and all(_fits(one, shape[1:]) for one in told)
 
 
 def board_values(board: Board) -> dict[str, Any]:

@@ -45,7 +45,7 @@ from workgym.services import audit
 from workgym.services.kernel import BadInput, Conflict, NotFound
 from workgym.services.storage import Among, Statement, Transaction
 
-LARGEST = 2**27  # bytes of an archive's body; 60 busy days of orders have 6 MB
+LARGEST = 2**25  # bytes of an archive's body; 60 busy days of orders have 6 MB
 _MAGIC = "workgym-world 1"
 _TEXT = Annotated[str, Field(pattern=r"\A[^\x00]*\z")]  # PostgreSQL has no NUL
 

@@ -23,6 +23,7 @@ import numba
 from numba.extending import register_jitable
 
 Cents = int
+_LONGEST_NAME, _MOST_NAMES = 1000, 100  # that an error repeats
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -69,9 +70,16 @@ def did_you_mean(kind: str, name: str, known: list[str]) -> str:
     """One sentence for an unknown name, with the nearest known one."""
     import difflib
 
+    if len(name) > _LONGEST_NAME:  # comparing takes the square of its length
+        return f"no {kind} has a name of {len(name):,} characters"
     near = difflib.get_close_matches(name, known, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(sorted(known)) or 'none'}"
+    hint = f"; did you mean {near[0]!r}?" if near else f"; known: {_listed(sorted(known))}"
     return f"no {kind} named {name!r}{hint}"
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - _MOST_NAMES:,} more" if len(names) > _MOST_NAMES else ""
+    return (", ".join(names[:_MOST_NAMES]) or "none") + more
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,7 @@ _WORDS = {  # of plain HTTP errors
     422: "bad-input",
     429: "too-often",
 }
-_MOST_FLAWS, _LONGEST_PLACE = 20, 120
+_MOST_FLAWS, _LONGEST_PLACE, _LONGEST_DETAIL = 20, 120, 2000
 
 
 class Flaw(BaseModel):
@@ -184,6 +184,8 @@ def problem(
     status: int, reason: str, detail: str, headers: Mapping[str, str] | None = None, **more: object
 ) -> JSONResponse:
     """The answer that tells a problem; see `Problem` for its members."""
+    if len(detail) > _LONGEST_DETAIL:  # an error may repeat what it found
+        detail = f"{detail[:_LONGEST_DETAIL]} ..."
     content = {"title": HTTPStatus(status).phrase, "status": status, "reason": reason, "detail": detail}
     return _ProblemResponse({**content, **more}, status, headers)
 

@@ -19,6 +19,7 @@ from workgym.services.supply_chain import statements as sql
 from workgym.services.supply_chain.days import Booked
 from workgym.services.supply_chain.floor import Floor, Journal, Yard, read, see, take
 from workgym.services.supply_chain.scenario import Setup, drawn_family
+from workgym.services.supply_chain.soundness import sound_state
 from workgym.services.supply_chain.spec import Network
 from workgym.services.supply_chain.state import State
 from workgym.services.supply_chain.tables import metadata
@@ -131,7 +132,7 @@ class LiveChain:
 
     def put(self, tx: Transaction, world: int, name: str, data: bytes) -> None:
         """Put a canonical state into a world."""
-        live_state.into_world(tx, self._plan, world, name, State.from_bytes(data))
+        live_state.into_world(tx, self._plan, world, name, sound_state(data, self.setup))
 
     def facts(self, tx: Transaction, world: int) -> dict[str, int]:
         """A world's counters."""

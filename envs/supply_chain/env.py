@@ -23,7 +23,8 @@ from workgym.services.kernel import BadInput, did_you_mean
 from workgym.services.scenario import episode_key
 from workgym.services.supply_chain import rules, scenario, state, twin
 from workgym.services.supply_chain.retail import retail
-from workgym.services.supply_chain.spec import Network, network_from
+from workgym.services.supply_chain.soundness import sound_network
+from workgym.services.supply_chain.spec import Network
 
 ENV_ID = "workgym/SupplyChain-v0"
 VERSION = "supply-chain-v0.1"
@@ -483,7 +484,7 @@ def network_of(network: Network | Mapping[str, Any] | None, split: str) -> Netwo
     """The network that an argument means."""
     if network is None:
         return retail(split)
-    return network if isinstance(network, Network) else network_from(network)
+    return network if isinstance(network, Network) else sound_network(dict(network))
 
 
 def arguments_of(network: Network | Mapping[str, Any] | None, split: str) -> dict[str, Any]:

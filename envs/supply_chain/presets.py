@@ -28,6 +28,7 @@ from workgym.services.supply_chain.demand_history import DemandBook
 from workgym.services.supply_chain.outlook import Outlook
 from workgym.services.supply_chain.retail import demand_of_book, retail, retail_of_history
 from workgym.services.supply_chain.scenario import Setup, setup_of
+from workgym.services.supply_chain.soundness import require_sound_network
 from workgym.services.supply_chain.spec import Distribution, Network
 
 __all__ = ["BACKENDS", "PRESETS"]
@@ -88,6 +89,7 @@ class Preset(SupplyChainEnv):
             if name not in known:
                 raise BadInput(did_you_mean(f"parameter of {cls.env_id}", name, known))
         network = cls.make_network(split, parameters)
+        require_sound_network(network)
         return Parts(cls.env_id, network, setup_for(network), cls.of_split(parameters), cls.tolerance)
 
     @classmethod

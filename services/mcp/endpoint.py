@@ -27,6 +27,7 @@ _CAPABILITIES: Final[Mapping[str, Any]] = {"tools": {}}
 _KEEP: Final = {"ttlMs": 300_000, "cacheScope": "private"}  # tools differ by person, and by deployment
 _WITH_BATCHES: Final = (None, "2025-03-26")
 _ACCEPTED: Final = 202
+_MOST_AT_ONCE: Final = 100  # messages of one request, which is counted as one
 _UNTRUSTED: Final = (
     "expected a request from no web page, or from a page of this server; where nobody signs in, from a page "
     "whose host is an address or localhost"
@@ -76,6 +77,9 @@ class Endpoint:
         if not (message and may_be_several and isinstance(message, list)):
             answer, status = await self._answered(request, message)
             return _response(answer, status)
+        if len(message) > _MOST_AT_ONCE:
+            flaw = f"expected at most {_MOST_AT_ONCE} messages at once, found {len(message):,}"
+            return _response(_failed(None, Fault(messages.INVALID_REQUEST, flaw)), 400)
         answers = [(await self._answered(request, each))[0] for each in message]
         told = [answer for answer in answers if answer is not None]
         return _response(told or None, 200 if told else _ACCEPTED)

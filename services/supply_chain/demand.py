@@ -22,6 +22,7 @@ STEPS_AN_OCTAVE = 16
 LOWEST_STEP, HIGHEST_STEP = -112, 192  # means from 1/128 to 4,096 units
 TAIL = 2.0**-33  # of the distribution, beyond which nothing is drawn
 GUIDE = 256
+MOST_VALUES = 2**23  # of all tables of a network; 1,000 SKUs in 20 stores have 40 thousand
 _PARAMETERS = {
     "poisson": 1,
     "geometric": 1,
@@ -60,9 +61,17 @@ def probabilities(distribution: Distribution) -> tuple[int, NDArray[np.float64]]
 
 
 def _of(law: object, low: int) -> tuple[int, NDArray[np.float64]]:
-    high = max(int(law.isf(TAIL)), low)  # type: ignore[attr-defined]  # SciPy's frozen distributions
+    last = float(law.isf(TAIL))  # type: ignore[attr-defined]  # SciPy's frozen distributions
+    _require_few(last - low + 1)
+    high = max(int(last), low)
     pmf = law.pmf(np.arange(low, high + 1))  # type: ignore[attr-defined]  # as above
     return low, pmf / pmf.sum()
+
+
+def _require_few(values: float) -> None:
+    """Refuse a demand whose table would take the memory of others (BadInput)."""
+    if not values <= MOST_VALUES:
+        raise BadInput(f"expected demand of at most {MOST_VALUES:,} different values, found {values:,.0f}")
 
 
 def _positive(name: str, value: float) -> None:
@@ -103,6 +112,7 @@ def _intermittent(mean: float, empty: float) -> tuple[int, NDArray[np.float64]]:
 def _normal(mean: float, deviation: float) -> tuple[int, NDArray[np.float64]]:
     _positive("deviation", deviation)
     reach = deviation * float(stats.norm.isf(TAIL))
+    _require_few(2 * reach + 1)
     low, high = max(0, math.floor(mean - reach)), max(0, math.ceil(mean + reach))
     edges = (np.arange(low, high + 1) + 0.5 - mean) / deviation
     cdf = stats.norm.cdf(edges)
@@ -116,6 +126,7 @@ def _uniform(lowest: float, highest: float) -> tuple[int, NDArray[np.float64]]:
         raise BadInput(
             f"expected whole bounds of uniform demand, 0 <= lowest <= highest, found {lowest}, {highest}"
         )
+    _require_few(high - low + 1)
     return low, np.full(high - low + 1, 1.0 / (high - low + 1))
 
 
@@ -175,9 +186,13 @@ def tables_for(wanted: Sequence[Distribution], reach: int = 64) -> tuple[Tables,
         places.append((key, step))
     group: list[tuple[int, int, int]] = []
     made: list[tuple[int, NDArray[np.float64]]] = []
+    values = 0
     for key, (low, high) in groups.items():
         group.append((len(made), high - low + 1, low))
-        made += [probabilities(_member(key, step)) for step in range(low, high + 1)]
+        for step in range(low, high + 1):
+            made.append(probabilities(_member(key, step)))
+            values += len(made[-1][1])
+            _require_few(values)
     numbers = {key: number for number, key in enumerate(groups)}
     return _pack(np.array(group, dtype=np.int32), made), [(numbers[key], step) for key, step in places]
 

@@ -88,11 +88,16 @@ def sound_network(given: dict[str, Any]) -> Network:
         where, why = error.errors()[0]["loc"], error.errors()[0]["msg"]
         raise BadInput(f"expected a network, found one where {'/'.join(map(str, where))}: {why}") from error
     network = network_from(given)
+    require_sound_network(network)
+    return network
+
+
+def require_sound_network(network: Network) -> None:
+    """Refuse a network that would take the memory of others (BadInput)."""
     checks = _flaws_of(network, "network"), _flaws_of_names(network), _flaws_of_sizes(network)
     flaw = next(chain.from_iterable(checks), None)
     if flaw is not None:
         raise BadInput(f"expected {flaw}")
-    return network
 
 
 def _flaws_of(part: Any, where: str) -> Iterator[str]:

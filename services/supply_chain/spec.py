@@ -195,21 +195,24 @@ class Network:
     scale: int = 100
 
     def __post_init__(self) -> None:
-        names = [node.name for node in self.nodes]
-        _require(len(set(names)) == len(names) and SUPPLIER not in names, "node names that differ", names)
+        names = {node.name for node in self.nodes}
+        supplied = {link.target for link in self.links}
+        _require(
+            len(names) == len(self.nodes) and SUPPLIER not in names, "node names that differ", sorted(names)
+        )
         _require(bool(self.links and self.skus and self.families), "links, SKUs and families", "none")
         for link in self.links:
             self._check_link(link, names)
         for node in self.nodes:
             _require(0 <= node.waits_pm <= 1000, "waits_pm in 0..1000", node.waits_pm)
-            _require(any(link.target == node.name for link in self.links), "a link to every node", node.name)
+            _require(node.name in supplied, "a link to every node", node.name)
         self._check_sizes()
         _require(1 <= self.periods <= 100_000, "periods in 1..100,000", self.periods)
         _require(self.season_class == () or len(self.season_class) == len(self.skus), "a class each SKU", "")
         rows = {len(row) for row in self.calendar.season}
         _require(len(rows) == 1 and rows != {0}, "season rows of one length", self.calendar.season)
 
-    def _check_link(self, link: Link, names: list[str]) -> None:
+    def _check_link(self, link: Link, names: set[str]) -> None:
         for name in (link.target, link.source):
             if name not in names and not (name == SUPPLIER and name == link.source):
                 raise BadInput(did_you_mean("node", name, [*names, SUPPLIER]))

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
@@ -19,6 +18,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis.python import asgi
 from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 
+from tests.support.watch import Watch
 from workgym.services import services
 from workgym.services.hosting import hosted
 from workgym.services.settings import Settings
@@ -44,31 +44,6 @@ CALM = settings(
 
 def headers_of(how: Settings) -> dict[str, str]:
     return {"X-Actor": "fuzz"} if how.open else SIGNED_IN
-
-
-class Watch:
-    """Tells whether the worlds of a service are as they were."""
-
-    def __init__(self, app: FastAPI) -> None:
-        self.store = app.state.store
-        self._driver = self.store.database.engine.raw_connection()
-        self._seen: tuple[int, str] | None = None
-
-    def worlds(self) -> str:
-        """Digest of all rows of all worlds, but for remembered refusals."""
-        written = self._driver.driver_connection.total_changes
-        if self._seen is None or self._seen[0] != written:
-            self._seen = written, self._digest()
-        return self._seen[1]
-
-    def _digest(self) -> str:
-        told = hashlib.sha256()
-        with self.store.database.read() as tx:
-            for table in self.store.metadata.sorted_tables:
-                if table.name != "idempotency":
-                    for row in tx.connection.execute(table.select()):
-                        told.update(repr(tuple(row)).encode())
-        return told.hexdigest()
 
 
 def small(spec: dict[str, Any]) -> dict[str, Any]:
