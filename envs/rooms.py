@@ -211,11 +211,13 @@ class Rooms:
         if leases.end_lease(tx, lease.id):
             held.worlds.drop(tx)
 
-    def env(self, env_id: str, arguments: Mapping[str, Any]) -> Env:
+    def env(self, env_id: str, arguments: Mapping[str, Any]) -> gym.Env[Any, Any]:
         """An env of this process in a leased world, for a client that does not step by itself."""
         split = str(arguments.get("split", "train"))
         sides = self._sides(json.dumps([env_id, {**arguments, "split": split}, 1], sort_keys=True))
-        return Env(sides.task, _Seat(self, sides), split)
+        env = Env(sides.task, _Seat(self, sides), split)
+        limit = gym.spec(env_id).max_episode_steps
+        return env if limit is None else gym.wrappers.TimeLimit(env, limit)
 
     def lend(self, worlds: Sequence[int], seconds: int, purpose: str) -> Lease:
         """A lease of worlds that are open already."""

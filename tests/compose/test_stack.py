@@ -191,7 +191,7 @@ orders_per_day = 6.0
 [suite]
 per_family = 2
 [training]
-recipe = {{ steps = 4096, chunk_steps = 2048, lanes = 16, n_steps = 64, minibatch = 256, net = [16] }}
+recipe = {{ steps = 1024, chunk_steps = 512, lanes = 8, n_steps = 64, minibatch = 256, net = [16] }}
 [[variants]]
 name = "small"
 [gates.improvement]
@@ -205,7 +205,14 @@ def test_a_pipeline_trains_and_judges_in_containers(stack, backend, tmp_path):
     (tmp_path / "tiny.toml").write_text(PIPELINE.format(backend=backend))
     reached = stack.reached("ORDERS")
     ended = run(
-        *(str(Path(sys.executable).with_name("factory")), "run", str(tmp_path / "tiny.toml"), "--json"),
+        *(
+            str(Path(sys.executable).with_name("factory")),
+            "run",
+            str(tmp_path / "tiny.toml"),
+            "--json",
+            "--engine",
+            "local",
+        ),
         WORKGYM_HOME=str(tmp_path / "home"),
         WORKGYM_URL=reached["base_url"],
         WORKGYM_TOKEN=reached["transport"]["token"],
