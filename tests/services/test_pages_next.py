@@ -22,7 +22,7 @@ from workgym.services.storage import SERIAL, Database
 
 Number = Annotated[int, Path(ge=0, le=129)]
 Only = Annotated[str | None, Query(description="Where they stand")]
-LAUNDRY = Service("laundry", "Laundry", "not:needed", ())
+LAUNDRY = Service("laundry", "Laundry", "not:needed")
 
 
 class World(BaseModel):
