@@ -101,12 +101,12 @@ def test_a_service_of_somebody_else_is_served_like_ours(monkeypatch, tmp_path):
     module = tmp_path / "laundry_of_somebody.py"
     module.write_text(
         "from workgym.services.kernel import Service\n"
-        "SERVICE = Service('laundry', 'Laundry', 'laundry_of_somebody:create', ())\n"
+        "SERVICE = Service('laundry', 'Laundry', 'laundry_of_somebody:create')\n"
         "def create(database): return ('app', database)\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     offer(monkeypatch, laundry="laundry_of_somebody:SERVICE")
-    assert services() == {"laundry": Service("laundry", "Laundry", "laundry_of_somebody:create", ())}
+    assert services() == {"laundry": Service("laundry", "Laundry", "laundry_of_somebody:create")}
     assert application(service("laundry"), "sqlite://") == ("app", "sqlite://")
 
 

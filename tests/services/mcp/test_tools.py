@@ -203,7 +203,7 @@ def toy() -> TestClient:
     def broken() -> None:
         raise ZeroDivisionError
 
-    mcp(app, Service("toy", "Toy", "toy:app", ()), Settings())
+    mcp(app, Service("toy", "Toy", "toy:app"), Settings())
     return TestClient(app)
 
 
