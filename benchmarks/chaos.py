@@ -33,7 +33,6 @@ from workgym.services.kernel import InfrastructureFault
 ENV, ARGUMENTS = "workgym/Orders-v0", {"days": 2, "orders_per_day": 6.0}
 PATIENCE_S = 180.0  # of a clerk, and of whoever opens a session
 _PAUSE_S = 0.1
-_AWAY_S = 1.0  # that something stays dead
 
 
 @dataclass(frozen=True)
@@ -46,6 +45,7 @@ class Storm:
         actions: of each clerk.
         kills: database and service in turns, at moments that the seed draws.
         deadline_s: after which a session gives a call up.
+        away_s: how long at most, and half of it at least, what was killed stays dead.
         seed: of decisions and moments.
     """
 
@@ -54,6 +54,7 @@ class Storm:
     actions: int = 60
     kills: int = 6
     deadline_s: float = 90.0
+    away_s: float = 1.0
     seed: int = 0
 
 
@@ -251,7 +252,7 @@ def disturb(plant: Plant, storm: Storm, decisions: int, progress: Progress) -> C
             break
         what: Literal["database", "service"] = "database" if number % 2 == 0 else "service"
         getattr(plant, f"kill_{what}")()
-        time.sleep(_AWAY_S * rng.uniform(0.2, 1.0))
+        time.sleep(storm.away_s * rng.uniform(0.5, 1.0))
         getattr(plant, f"start_{what}")()
         kills[what] += 1
     return kills

@@ -10,7 +10,8 @@ from benchmarks.chaos import Report, Storm, weather
 from benchmarks.plants import Containers, Plant, Processes
 from tests.conftest import NO_POSTGRES
 
-PATIENT, HASTY = 120.0, 2.0  # seconds; a restart takes longer than the latter
+PATIENT, HASTY = 120.0, 6.0  # seconds
+LONG = 2 * HASTY + 1  # seconds, of which the database is away for a half at least
 LATE = 28  # a seed that kills when some sessions are over
 
 
@@ -46,7 +47,10 @@ def test_killed_processes_come_back_to_where_they_were(processes: Processes) -> 
 @pytest.mark.slow
 @pytest.mark.postgres
 def test_impatient_sessions_are_dropped_and_have_no_reward(processes: Processes) -> None:
-    report = told(processes, Storm(sessions=12, actions=40, kills=2, deadline_s=HASTY, seed=LATE))
+    report = told(
+        processes, Storm(sessions=12, actions=40, kills=2, deadline_s=HASTY, away_s=LONG, seed=LATE)
+    )
+    assert report.kills["database"] == 1
     assert report.dropped > 0
     assert report.finished + report.dropped == 12
 
@@ -56,7 +60,8 @@ def test_impatient_sessions_are_dropped_and_have_no_reward(processes: Processes)
 @pytest.mark.parametrize("deadline_s", [PATIENT, HASTY])
 def test_killed_containers_lose_nothing_and_make_nothing_up(orders_image: str, deadline_s: float) -> None:
     patient = deadline_s == PATIENT
-    storm = Storm(kills=4 if patient else 2, deadline_s=deadline_s, seed=0 if patient else LATE)
+    hasty = Storm(kills=2, deadline_s=HASTY, away_s=LONG, seed=LATE)
+    storm = Storm(kills=4, deadline_s=PATIENT) if patient else hasty
     report = told(Containers(orders_image), storm)
     assert report.finished + report.dropped == report.sessions == 64
     if patient:
