@@ -27,6 +27,7 @@ from typing import Any, NamedTuple
 import gymnasium as gym
 import numpy as np
 import psutil
+from sqlalchemy import make_url
 
 import workgym.envs  # noqa: F401  # registers the ids
 from workgym.envs import conformance
@@ -258,7 +259,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--postgres", help="SQLAlchemy URL of an empty database; its tables stay")
+    parser.add_argument(
+        "--postgres", help="SQLAlchemy URL of a server with empty databases bench_orders, bench_supply_chain"
+    )
     parser.add_argument("--openenv", help="an interpreter that has OpenEnv")
     parser.add_argument("--docker", action="store_true", help="time a container's cold start as well")
     options = parser.parse_args()
@@ -267,7 +270,8 @@ def main() -> None:
             compare("sqlite", service, f"sqlite:///{folder}/{service}.db", options)
     if options.postgres:
         for service in ENVS:
-            compare("postgres", service, options.postgres, options)
+            database = make_url(options.postgres).set(database=f"bench_{service}")
+            compare("postgres", service, database.render_as_string(hide_password=False), options)
     if options.docker:
         cold_start()
 
