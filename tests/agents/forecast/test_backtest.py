@@ -48,16 +48,12 @@ def test_what_was_learned_from_is_not_judged_on():
         backtest(synthetic(0, 3, 60), {"n": make_forecaster("last-value", 2)}, 40, [39, 40])
 
 
-@pytest.mark.parametrize("suffix", [".npz", ".pt", ".csv"])
+@pytest.mark.parametrize("suffix", [".npz", ".csv"])
 def test_the_benchmark_reads_a_panel_of_each_kind(tmp_path, suffix):
-    import torch
-
     path = tmp_path / f"sales{suffix}"
     values = np.float32([[[1, -2, 3], [4, 5, 6]]])
     if suffix == ".npz":
         np.savez(path, values)
-    elif suffix == ".pt":
-        torch.save(torch.from_numpy(values), path)
     else:
         rows = ["2024-01-01,a,x,1", "2024-01-15,a,x,3", "2024-01-21,b,x,0"]
         rows += [f"2024-01-{d:02d},b,x,{q}" for d, q in ((1, 4), (8, 5), (15, 6))]
@@ -68,7 +64,7 @@ def test_the_benchmark_reads_a_panel_of_each_kind(tmp_path, suffix):
 
 
 def test_the_benchmark_refuses_what_it_cannot_read(tmp_path):
-    with pytest.raises(BadInput, match=r"\.csv, \.npz or \.pt"):
+    with pytest.raises(BadInput, match=r"\.csv or \.npz"):
         benchmark.read_panel(tmp_path / "sales.xlsx", 52)
 
 
