@@ -18,7 +18,7 @@ from workgym.services.kernel import BadInput
 from workgym.services.orders import rules, scenario
 from workgym.services.orders.baskets import LARGEST
 from workgym.services.orders.scenario import NEVER, Setup
-from workgym.services.orders.state import COLUMNS, State
+from workgym.services.orders.state import COLUMNS, LATEST_DAY, State
 from workgym.services.orders.tables import centres, order_lines, orders, skus, stock, worlds
 from workgym.services.storage import Transaction
 
@@ -104,7 +104,7 @@ def _flaws_of_orders(state: State, setup: Setup) -> Iterator[str]:
         "region": (0, regions - 1),
         "priority": (0, 1),
         "placed": (0, state.day),
-        "promise": (0, LARGEST),
+        "promise": (0, LATEST_DAY),
         "status": (0, len(rules.STATUSES) - 1),
         "parcels": (0, 4**centres - 1),
         "reviewed": (NEVER, state.day),

@@ -35,6 +35,7 @@ from workgym.services.orders.scenario import (
     arrive,
 )
 
+LATEST_DAY = 199  # that a canonical state tells of
 COLUMNS = (BASKET, REGION, PRIORITY, PLACED, PROMISE, STATUS, PARCELS, REVIEWED)
 _ROW = (twin.REGION, twin.PRIORITY, twin.PLACED, twin.PROMISE, twin.STATUS, twin.PARCELS, twin.REVIEWED)
 _VERSION = 1
@@ -150,7 +151,8 @@ def _require_fit(setup: Setup, state: State) -> None:
             f"found {state.free.shape}; restore it into an env made with the same arguments"
         )
     n_baskets, n_regions = len(setup.facts), setup.zone.shape[1]
-    largest = (n_baskets, n_regions, 2, 200, 200, len(rules.STATUSES), 256, 200)
+    days = LATEST_DAY + 1
+    largest = (n_baskets, n_regions, 2, days, days, len(rules.STATUSES), 256, days)
     rows = state.orders
     if (rows[:, :-1] < 0).any() or (rows[:, -1] < NEVER).any() or (rows >= largest).any():
         raise BadInput(

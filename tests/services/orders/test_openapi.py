@@ -40,7 +40,7 @@ def walk(part: Any) -> Iterator[dict[str, Any]]:
 def test_the_document_is_openapi_3_1_with_a_version():
     assert DOCUMENT["openapi"].startswith("3.1")
     assert re.match(r"\d+\.\d+", DOCUMENT["info"]["version"])
-    assert "sign-in" in DOCUMENT["info"]["description"]
+    assert "Idempotency-Key" in DOCUMENT["info"]["description"]
 
 
 def test_asking_twice_gives_the_same_document():
