@@ -10,7 +10,7 @@ from benchmarks.chaos import Report, Storm, weather
 from benchmarks.plants import Containers, Plant, Processes
 from tests.conftest import NO_POSTGRES
 
-PATIENT, HASTY = 120.0, 6.0  # seconds
+PATIENT, HASTY = 300.0, 6.0  # seconds
 LONG = 2 * HASTY + 1  # seconds, of which the database is away for a half at least
 LATE = 28  # a seed that kills when some sessions are over
 
