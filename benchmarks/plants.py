@@ -9,11 +9,11 @@ import socket
 import subprocess
 import sys
 import time
+from abc import ABC, abstractmethod
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import TracebackType
-from typing import Protocol, Self
+from typing import Self
 from urllib.error import URLError
 from urllib.request import urlopen
 
@@ -23,8 +23,8 @@ _START_S = 90.0
 _VERIFY = ("-m", "workgym.services", "audit", "verify", "--database")
 
 
-class Plant(Protocol):
-    """What can be broken.
+class Plant(ABC):
+    """What can be broken; a context that starts everything and leaves nothing behind.
 
     Attributes:
         base_url: of the service.
@@ -35,23 +35,42 @@ class Plant(Protocol):
     token: str
 
     def __enter__(self) -> Self:
-        """Start everything."""
+        try:
+            self.start()
+            await_health(self)
+        except BaseException:
+            self.stop()
+            raise
+        return self
 
     def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @abstractmethod
+    def start(self) -> None:
+        """Start everything."""
+
+    @abstractmethod
+    def stop(self) -> None:
         """Leave nothing behind."""
 
+    @abstractmethod
     def kill_service(self) -> None:
         """Without a warning."""
 
+    @abstractmethod
     def start_service(self) -> None:
         """Let it run again; it need not answer yet."""
 
+    @abstractmethod
     def kill_database(self) -> None:
         """Without a warning."""
 
+    @abstractmethod
     def start_database(self) -> None:
         """Let it run again."""
 
+    @abstractmethod
     def verify(self) -> bool:
         """Whether the audit logs are as they were written."""
 
@@ -74,7 +93,7 @@ def _free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-class Processes:
+class Processes(Plant):
     """A server process, and a private PostgreSQL of this machine (tests/support/postgres.sh)."""
 
     def __init__(self) -> None:
@@ -86,19 +105,11 @@ class Processes:
         self._url = ""
         self._service: subprocess.Popen[bytes] | None = None
 
-    def __enter__(self) -> Self:
-        try:
-            self.start_database()
-            self.start_service()
-            await_health(self)
-        except BaseException:
-            self.__exit__(None, None, None)
-            raise
-        return self
+    def start(self) -> None:
+        self.start_database()
+        self.start_service()
 
-    def __exit__(
-        self, _kind: type[BaseException] | None, _error: BaseException | None, _at: TracebackType | None
-    ) -> None:
+    def stop(self) -> None:
         self.kill_service()
         self._postgres("stop")
         self._folder.cleanup()
@@ -155,7 +166,7 @@ class Processes:
         )
 
 
-class Containers:
+class Containers(Plant):
     """A container of the service and one of PostgreSQL in a network of their own.
 
     Args:
@@ -171,20 +182,12 @@ class Containers:
         self._port = _free_port()
         self.base_url = f"http://127.0.0.1:{self._port}"
 
-    def __enter__(self) -> Self:
-        try:
-            _docker("network", "create", self._name)
-            self._run_database()
-            self._run_service()
-            await_health(self)
-        except BaseException:
-            self.__exit__(None, None, None)
-            raise
-        return self
+    def start(self) -> None:
+        _docker("network", "create", self._name)
+        self._run_database()
+        self._run_service()
 
-    def __exit__(
-        self, _kind: type[BaseException] | None, _error: BaseException | None, _at: TracebackType | None
-    ) -> None:
+    def stop(self) -> None:
         for name in (self._of("service"), self._of("database")):
             _docker("rm", "--force", "--volumes", name, check=False)
         _docker("network", "rm", self._name, check=False)

@@ -167,7 +167,8 @@ class LiveBackend:
         self._decisions = decisions
         self._own = database is None
         self.database = database or Database(url)
-        self.database.create(live.metadata)
+        if self._own:
+            self.database.create(live.metadata)
         with self.database.write() as tx:
             self._worlds = LiveLanes.open(tx, live, lanes)
         self._closed = False

@@ -11,8 +11,10 @@ import json
 import os
 import secrets
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
+from dataclasses import replace
 from threading import Event, Thread
 from typing import Any, cast
 
@@ -101,7 +103,7 @@ class Room:
                 "no",
             )
         try:
-            told = json.loads(self.line.call("GET", f"/gym/leases/{self.id}", kind=JSON))
+            told = json.loads(self.line.call("GET", f"/gym/leases/{self.id}?lanes=", kind=JSON))
             self._calls = int(told["calls"])
         except NotFound:
             self._open()
@@ -117,8 +119,8 @@ class Room:
 
     def facts(self, lane: int) -> dict[str, int]:
         """A lane's counters."""
-        told = json.loads(self.line.call("GET", f"/gym/leases/{self.id}", kind=JSON))
-        return cast("dict[str, int]", told["facts"][lane])
+        told = json.loads(self.line.call("GET", f"/gym/leases/{self.id}?lanes={lane}", kind=JSON))
+        return cast("dict[str, int]", told["facts"][0])
 
     def close(self) -> None:
         """Give the worlds back; a server that cannot be reached reclaims them by itself."""
@@ -141,6 +143,7 @@ class RemoteBackend:
         base_url: of the server.
         arguments: of the env, as the server takes them.
         transport: how patient to be.
+        at_end: called once, when the backend is closed or forgotten.
 
     Attributes:
         dropped: episodes that were dropped because of faults.
@@ -153,9 +156,11 @@ class RemoteBackend:
         base_url: str,
         arguments: Mapping[str, Any],
         transport: Transport,
+        at_end: Callable[[], object] | None = None,
     ) -> None:
         self.lanes = lanes
         self.dropped = 0
+        self._at_end = weakref.finalize(self, at_end) if at_end else None
         self._sides = sides
         self._transport = transport
         task = sides.task
@@ -271,12 +276,8 @@ class RemoteBackend:
         """Show a sign of life in every room."""
         for room in self._rooms:
             line = Line(room.line.base_url, room.line.transport)
-            try:
+            with closing(line), suppress(InfrastructureFault, NotFound):  # the next call of the env will tell
                 line.call("POST", f"/gym/leases/{room.id}/renew", deadline_s=5.0)
-            except (InfrastructureFault, NotFound):
-                pass  # the next call of the env will tell
-            finally:
-                line.close()
 
     def close(self) -> None:
         """Give the worlds back."""
@@ -286,6 +287,8 @@ class RemoteBackend:
                 room.close()
             if self._workers is not None:
                 self._workers.shutdown()
+            if self._at_end is not None:
+                self._at_end()
 
     def __del__(self) -> None:
         if "_closed" in self.__dict__:
@@ -360,18 +363,10 @@ def remote_lanes(sides: Sides, n: int, arguments: Mapping[str, Any], transport: 
         from workgym.envs.containers import serving  # brings the Docker SDK
 
         container = serving(_service_of(sides.task.env_id))
-        base_url, transport = container.base_url, _with_token(transport, container.token)
-        backend = RemoteBackend(sides, n, base_url, sent, transport)
-        weakref.finalize(backend, container.close)
-        return backend
+        transport = replace(transport, token=container.token)
+        return RemoteBackend(sides, n, container.base_url, sent, transport, container.close)
     assert base_url is not None
     return RemoteBackend(sides, n, base_url, sent, transport)
-
-
-def _with_token(transport: Transport, token: str) -> Transport:
-    from dataclasses import replace
-
-    return replace(transport, token=token)
 
 
 def _service_of(env_id: str) -> str:

@@ -108,7 +108,6 @@ class Rooms:
             )
         self.reclaim()
         live = sides.live(wish.lanes)
-        self.database.create(live.metadata)
         try:
             lease = self._open(wish, holder, purpose, live)
         except Conflict:  # the same request came twice at the same moment
@@ -167,18 +166,15 @@ class Rooms:
     def states(self, lease_id: str, lanes: list[int] | None) -> dict[str, Any]:
         """Canonical states of some lanes, or of all."""
         held = self._room(lease_id)
-        wanted = range(held.worlds.lanes) if lanes is None else lanes
-        for lane in wanted:
-            if not 0 <= lane < held.worlds.lanes:
-                raise BadInput(f"expected lanes in 0..{held.worlds.lanes - 1}, found {lane}")
+        wanted = _asked(lanes, held.worlds.lanes)
         with self.database.read() as tx:
             return {"states": {str(lane): held.worlds.state(tx, lane) for lane in wanted}}
 
-    def look(self, lease_id: str) -> LeaseState:
-        """How far a lease has come."""
+    def look(self, lease_id: str, lanes: list[int] | None) -> LeaseState:
+        """How far a lease has come, and the counters of some lanes, or of all."""
         held = self._room(lease_id)
         with self.database.read() as tx:
-            facts = [held.worlds.facts(tx, lane) for lane in range(held.worlds.lanes)]
+            facts = [held.worlds.facts(tx, lane) for lane in _asked(lanes, held.worlds.lanes)]
             return LeaseState(calls=leases.calls_of(tx, lease_id), facts=facts)
 
     def renew(self, lease_id: str) -> None:
@@ -284,6 +280,15 @@ def _sides_of(env_id: str, arguments: str) -> Sides:
     sides: Sides = env.unwrapped.sides
     env.close()
     return sides
+
+
+def _asked(lanes: list[int] | None, n: int) -> Sequence[int]:
+    """The lanes that were asked for, all of them by default."""
+    wanted = range(n) if lanes is None else lanes
+    for lane in wanted:
+        if not 0 <= lane < n:
+            raise BadInput(f"expected lanes in 0..{n - 1}, found {lane}")
+    return wanted
 
 
 def _states_of(values: dict[str, Any], lanes: int) -> dict[int, bytes]:

@@ -91,9 +91,9 @@ def _router(rooms: Rooms) -> APIRouter:  # one closure an operation
     @router.get(
         "/{lease}", summary="Look at a lease", response_model=LeaseState, responses=documented(404, 422, 503)
     )
-    def look_at_lease(lease: LeaseId) -> LeaseState:
-        """How many calls were carried out, and each lane's counters."""
-        return rooms.look(lease)
+    def look_at_lease(lease: LeaseId, lanes: str | None = None) -> LeaseState:
+        """How many calls were carried out, and the counters of lanes, given as `lanes=0,3`, or of all."""
+        return rooms.look(lease, _lane_numbers(lanes))
 
     @router.post("/{lease}/advance", summary="Advance worlds", responses={**changes, **binary})
     async def advance_worlds(lease: LeaseId, request: Request) -> Response:
@@ -105,8 +105,7 @@ def _router(rooms: Rooms) -> APIRouter:  # one closure an operation
     @router.get("/{lease}/states", summary="Read states", responses={**documented(404, 422, 503), **binary})
     async def read_states(lease: LeaseId, request: Request, lanes: str | None = None) -> Response:
         """Canonical states of lanes, given as `lanes=0,3`, or of all."""
-        wanted = None if lanes is None else _lane_numbers(lanes)
-        values = await run_in_threadpool(rooms.states, lease, wanted)
+        values = await run_in_threadpool(rooms.states, lease, _lane_numbers(lanes))
         return _answer(request, pack(values))
 
     @router.put("/{lease}/states", summary="Load states", responses={**changes, **binary})
@@ -140,8 +139,11 @@ def _answer(request: Request, packed: bytes) -> Response:
     return Response(as_json(unpack(packed)), media_type=JSON)
 
 
-def _lane_numbers(text: str) -> list[int]:
-    parts = text.split(",")
+def _lane_numbers(text: str | None) -> list[int] | None:
+    """Lanes of a query; None means all, an empty text none."""
+    if text is None:
+        return None
+    parts = text.split(",") if text else []
     if not all(part.isdecimal() and len(part) < 6 for part in parts):
         raise BadInput(f"expected lanes as numbers between commas, found {text[:40]!r}")
     return sorted({int(part) for part in parts})

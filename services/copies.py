@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -25,7 +26,7 @@ class Copy:
     name: str
 
 
-class CopyingStore:
+class CopyingStore(ABC):
     """The verbs of a store that copy worlds with everything in them.
 
     Attributes:
@@ -37,14 +38,14 @@ class CopyingStore:
     metadata: MetaData
 
     @staticmethod
+    @abstractmethod
     def _take(tx: Transaction, ids: Sequence[int]) -> object:
         """Lock worlds until the transaction ends, as the service's own verbs do (NotFound)."""
-        raise NotImplementedError
 
     @staticmethod
+    @abstractmethod
     def _see(tx: Transaction, ids: Sequence[int]) -> object:
         """Read worlds as they are (NotFound)."""
-        raise NotImplementedError
 
     def fork(
         self, world: int, names: Sequence[str], *, actor: str = "system", idempotency_key: str | None = None
@@ -83,5 +84,5 @@ class CopyingStore:
             self._require_sound(tx, world)
             return Copy(world, name)
 
-    def _require_sound(self, tx: Transaction, world: int) -> None:
+    def _require_sound(self, tx: Transaction, world: int) -> None:  # noqa: B027  # a choice, not a duty
         """Refuse a world from an archive that the service's compiled code must not read (BadInput)."""

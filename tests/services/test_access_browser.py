@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 
 import httpx
 import pytest
@@ -21,7 +19,6 @@ playwright = pytest.importorskip(
 
 pytestmark = pytest.mark.browser
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 ADMIN = "an admin's own secret"
 PASSWORD = "correct horse"
 
@@ -40,15 +37,10 @@ def office(request, tmp_path):
 
 
 @pytest.fixture
-def page():
-    if not CHROMIUM:
-        pytest.skip("found no Chromium; apt-get install chromium, or put google-chrome on the PATH")
-    # Chromium's sandbox refuses to run as root, which is who CI is.
-    arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=arguments)
-        yield browser.new_page()
-        browser.close()
+def page(browser):
+    opened = browser.new_page()
+    yield opened
+    opened.close()
 
 
 def test_a_person_signs_in_acts_and_leaves(office, page, tmp_path):

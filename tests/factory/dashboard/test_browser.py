@@ -24,7 +24,6 @@ playwright = pytest.importorskip(
 
 pytestmark = pytest.mark.browser
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 WIDTHS = {"phone": (390, 844), "desktop": (1280, 900)}
 PAGES = {
     "overview": "/",
@@ -63,18 +62,6 @@ def serving(folder):
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
         server.should_exit = True
         thread.join()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if not CHROMIUM:
-        pytest.skip("found no Chromium; apt-get install chromium, or put google-chrome on the PATH")
-    # Chromium's sandbox refuses to run as root, which is who CI is.
-    arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
-    with playwright.sync_playwright() as driver:
-        started = driver.chromium.launch(executable_path=CHROMIUM, args=arguments)
-        yield started
-        started.close()
 
 
 @pytest.fixture(params=list(WIDTHS))
