@@ -1,7 +1,7 @@
 """The registry's tables.
 
-Alembic creates them (`factory/migrations`), together with the triggers that keep `history`,
-`verdicts` and all of `model_versions` but its status append-only.
+Alembic creates them (`factory/migrations`), together with the triggers that keep `history`, `ledger`,
+`approvals`, `verdicts` and all of `model_versions` but its status append-only.
 """
 
 from __future__ import annotations
@@ -179,6 +179,7 @@ class VerdictRow(Base):
     champion_generation: Mapped[int]
     suite_digest: Mapped[str]
     created_at: Mapped[str]
+    env_version: Mapped[str | None]
 
 
 class AliasRow(Base):
@@ -216,3 +217,176 @@ class HistoryRow(Base):
     reason: Mapped[str]
     at: Mapped[str]
     generation: Mapped[int]
+    run_id: Mapped[int | None]
+    profile: Mapped[str | None]
+    given_up: Mapped[Any | None] = mapped_column(CanonicalJson)
+
+
+class MeasureRow(Base):
+    """What a version is measured by when releases choose, against who served as `alias` then."""
+
+    __tablename__ = "measures"
+
+    version_id: Mapped[int] = mapped_column(ForeignKey("model_versions.id"), primary_key=True)
+    alias: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(primary_key=True)
+    value: Mapped[float]
+
+
+class LedgerRow(Base):
+    """A line of the ledger: every move, approval and protection, each hashed with the line before."""
+
+    __tablename__ = "ledger"
+    __table_args__ = (
+        CheckConstraint("kind IN ('move', 'approve', 'reject', 'protect')", name="kind"),
+        UniqueConstraint("hash"),
+        UniqueConstraint("prev_hash"),
+    )
+
+    seq: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    kind: Mapped[str]
+    model: Mapped[str]
+    alias: Mapped[str]
+    payload: Mapped[Any] = mapped_column(CanonicalJson)
+    at: Mapped[str]
+    prev_hash: Mapped[str]
+    hash: Mapped[str]
+
+
+class ProtectionRow(Base):
+    """An alias that moves only after somebody approved."""
+
+    __tablename__ = "protections"
+
+    model: Mapped[str] = mapped_column(primary_key=True)
+    alias: Mapped[str] = mapped_column(primary_key=True)
+    approvals: Mapped[int]
+
+
+class ApprovalRow(Base):
+    """Somebody's word on a version that wants to serve as a protected alias; never changed."""
+
+    __tablename__ = "approvals"
+    __table_args__ = (
+        CheckConstraint("decision IN ('approve', 'reject')", name="decision"),
+        UniqueConstraint("version_id", "alias", "generation", "actor"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    version_id: Mapped[int] = mapped_column(ForeignKey("model_versions.id"))
+    alias: Mapped[str]
+    generation: Mapped[int]
+    decision: Mapped[str]
+    actor: Mapped[str]
+    reason: Mapped[str]
+    at: Mapped[str]
+
+
+class OutboxRow(Base):
+    """What a mirror must hear of, written in the transaction that made it true."""
+
+    __tablename__ = "outbox"
+
+    seq: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    topic: Mapped[str]
+    payload: Mapped[Any] = mapped_column(CanonicalJson)
+    at: Mapped[str]
+
+
+class MirrorRow(Base):
+    """How far a mirror has come in the outbox."""
+
+    __tablename__ = "mirrors"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    seq: Mapped[int] = mapped_column(BigInteger)
+    failures: Mapped[int]
+    message: Mapped[str]
+    at: Mapped[str]
+
+
+class DriverRow(Base):
+    """Which scheduler drives a run; each takeover raises the epoch and fences the others off."""
+
+    __tablename__ = "drivers"
+
+    run_id: Mapped[int] = mapped_column(ForeignKey("runs.id"), primary_key=True)
+    epoch: Mapped[int]
+    owner: Mapped[str]
+    lease_until: Mapped[float]
+
+
+class TaskRow(Base):
+    """A piece of work that is a pure function of its key: a chunk of a training, a shard of an evaluation."""
+
+    __tablename__ = "tasks"
+    __table_args__ = (
+        CheckConstraint("status IN ('leased', 'waiting', 'committed', 'failed')", name="status"),
+        UniqueConstraint("kind", "grp", "seq"),
+        Index(None, "status"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    kind: Mapped[str]
+    grp: Mapped[str]
+    seq: Mapped[int]
+    status: Mapped[str]
+    token: Mapped[int]
+    attempts: Mapped[int]
+    owner: Mapped[str]
+    lease_until: Mapped[float]
+    retry_at: Mapped[float]
+    artifact: Mapped[str | None]
+    result: Mapped[Any | None] = mapped_column(CanonicalJson)
+    cpu_seconds: Mapped[float]
+    wall_seconds: Mapped[float]
+    message: Mapped[str]
+
+
+class AttemptRow(Base):
+    """A worker's try at a task."""
+
+    __tablename__ = "attempts"
+    __table_args__ = (
+        CheckConstraint("outcome IN ('running', 'committed', 'lost', 'failed', 'late')", name="outcome"),
+        UniqueConstraint("task_id", "token"),
+        Index(None, "run_id"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    task_id: Mapped[int] = mapped_column(ForeignKey("tasks.id"))
+    token: Mapped[int]
+    run_id: Mapped[int] = mapped_column(ForeignKey("runs.id"))
+    owner: Mapped[str]
+    worker: Mapped[str]
+    began_at: Mapped[str]
+    ended_at: Mapped[str | None]
+    outcome: Mapped[str]
+    message: Mapped[str]
+
+
+class TrialRow(Base):
+    """What a search tried, and how far it let it go."""
+
+    __tablename__ = "trials"
+    __table_args__ = (CheckConstraint("state IN ('running', 'pruned', 'complete')", name="state"),)
+
+    run_id: Mapped[int] = mapped_column(ForeignKey("runs.id"), primary_key=True)
+    variant: Mapped[str] = mapped_column(primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    params: Mapped[Any] = mapped_column(CanonicalJson)
+    training_digest: Mapped[str]
+    chunks: Mapped[int]
+    value: Mapped[float | None]
+    state: Mapped[str]
+
+
+class SuiteUseRow(Base):
+    """A sealed suite was shown to a candidate's gates; each time wears it out a little."""
+
+    __tablename__ = "suite_uses"
+
+    suite_digest: Mapped[str] = mapped_column(primary_key=True)
+    policy: Mapped[str] = mapped_column(primary_key=True)
+    purpose: Mapped[str] = mapped_column(primary_key=True)
+    at: Mapped[str]

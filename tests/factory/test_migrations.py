@@ -105,12 +105,13 @@ def test_a_registry_from_the_future_is_left_alone(engine, database_url):
     database.migrate(engine)
     with engine.begin() as connection:
         connection.execute(text(f"UPDATE {VERSION_TABLE} SET version_num = '9999'"))
-    with pytest.raises(BadInput, match=r"schema 9999, .*none after 0001; upgrade workgym"):
+    with pytest.raises(BadInput, match=rf"schema 9999, .*none after {newest()}; upgrade workgym"):
         Database(database_url)
 
 
-def test_there_is_one_newest_schema():
-    assert len(ScriptDirectory.from_config(alembic_config()).get_heads()) == 1
+def newest():
+    (head,) = ScriptDirectory.from_config(alembic_config()).get_heads()
+    return head
 
 
 def test_a_migration_can_be_drafted_and_nothing_is_left_to_draft(engine, tmp_path):
@@ -122,7 +123,7 @@ def test_a_migration_can_be_drafted_and_nothing_is_left_to_draft(engine, tmp_pat
         command.revision(config, "nothing", autogenerate=True, version_path=str(tmp_path))
     draft = next(tmp_path.glob("*_nothing.py")).read_text()
     compile(draft, "draft", "exec")
-    assert "down_revision = '0001'" in draft
+    assert f"down_revision = '{newest()}'" in draft
     assert draft.rstrip().endswith("# ### end Alembic commands ###")
     assert "op." not in draft
 
