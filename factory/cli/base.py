@@ -1,0 +1,126 @@
+"""What all commands share: the application, its errors and exit codes, how it prints.
+
+Exit codes: 0 done, 2 wrong usage or input, 3 a gate failed, 4 a gate is inconclusive, 5 refused or
+stale, 6 infrastructure, 7 integrity; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, is_dataclass
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from workgym.factory.artifacts import Tampered
+from workgym.factory.registry import Registry, open_registry
+from workgym.services.kernel import BadInput, Conflict, InfrastructureFault, NotFound, Refused, WorkgymError
+
+for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")  # two threads make small networks many times slower
+
+EXIT_CODES: dict[type[WorkgymError], int] = {
+    BadInput: 2,
+    NotFound: 2,
+    Refused: 5,
+    Conflict: 5,
+    InfrastructureFault: 6,
+    Tampered: 7,
+}
+GATE_FAILED, GATE_INCONCLUSIVE, INTERRUPTED = 3, 4, 130
+
+app = typer.Typer(
+    name="factory",
+    help="Train policy variants, gate them against today's champion, promote, watch and roll back.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    epilog=(
+        "Exit codes: 0 done; 2 wrong usage or input; 3 a gate or law failed; 4 a gate is inconclusive; "
+        "5 refused or stale; 6 infrastructure; 7 integrity; 130 interrupted."
+    ),
+    rich_markup_mode="rich",
+)
+
+WIDTH = None if sys.stdout.isatty() else 132  # a pipe has no width; tables need one
+out = Console(width=WIDTH)
+err = Console(stderr=True, width=WIDTH)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
+Home = Annotated[
+    Path | None,
+    typer.Option("--home", help="Workspace of the registry; default $WORKGYM_HOME, else .workgym here."),
+]
+Model = Annotated[str, typer.Argument(help="Name of a model, as `factory models` lists them.")]
+Version = Annotated[int, typer.Argument(help="Number of a version.", min=1)]
+
+
+def main() -> None:
+    """Run the command line; every error that we raise on purpose becomes one line and an exit code."""
+    try:
+        sys.exit(app(standalone_mode=False) or 0)  # an Exit comes back as its code
+    except WorkgymError as error:
+        err.print(f"factory: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(exit_code(error))
+    except (typer.Abort, KeyboardInterrupt):
+        err.print("factory: interrupted; run the same command again to continue", style="yellow")
+        sys.exit(INTERRUPTED)
+    except Exception as error:
+        if hasattr(error, "show") and hasattr(error, "exit_code"):  # a usage error of the parser
+            error.show()
+            sys.exit(error.exit_code)
+        raise
+
+
+def exit_code(error: WorkgymError) -> int:
+    """The exit code of an error: that of the nearest class that has one."""
+    return next((EXIT_CODES[kind] for kind in type(error).__mro__ if kind in EXIT_CODES), 1)
+
+
+@contextmanager
+def workspace(home: Path | None) -> Iterator[tuple[Registry, Path]]:
+    """The registry and the folder it lives in."""
+    folder = Path(home or os.environ.get("WORKGYM_HOME") or ".workgym").absolute()
+    with open_registry(folder) as registry:
+        yield registry, folder
+
+
+def plain(value: Any) -> Any:
+    """Records as plain types, for JSON."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return plain(asdict(value))
+    if isinstance(value, dict):
+        return {str(key): plain(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(one) for one in value]
+    return value if isinstance(value, (str, int, float, bool)) or value is None else str(value)
+
+
+def say(as_json: bool, value: Any, text: Callable[[], Any]) -> None:
+    """Print a record as JSON, or as text."""
+    if as_json:
+        print(json.dumps(plain(value), indent=2))
+    else:
+        rendered = text()
+        out.print(rendered, soft_wrap=isinstance(rendered, str), highlight=False, markup=False)
+
+
+@app.callback(invoke_without_command=True)
+def top(
+    show_version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    """Train policy variants, gate them against today's champion, promote, watch and roll back."""
+    if show_version:
+        print(f"workgym {installed_version('workgym')}")
+        raise typer.Exit
+
+
+def actor() -> str:
+    """Who gives the command, for the history."""
+    return os.environ.get("WORKGYM_ACTOR") or os.environ.get("USER") or f"uid {os.getuid()}"

@@ -1,0 +1,46 @@
+"""Commands on the workspace itself: the dashboard, and whether this machine can work."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from workgym.factory.cli.base import EXIT_CODES, AsJson, Home, app, err, say
+from workgym.services.kernel import InfrastructureFault
+
+
+@app.command()
+def dashboard(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")
+    ] = 8080,
+    home: Home = None,
+) -> None:
+    """Serve the read-only page of champions, verdicts, history and runs.
+
+    Example: factory dashboard --port 8080
+    """
+    from workgym.factory.dashboard.server import serve
+
+    folder = Path(home or os.environ.get("WORKGYM_HOME") or ".workgym").absolute()
+    serve(folder, host, port, lambda url: err.print(f"dashboard at {url} (Ctrl-C stops it)"))
+
+
+@app.command()
+def doctor(home: Home = None, as_json: AsJson = False) -> None:
+    """Check that this machine can run the factory, and say how to mend what is missing.
+
+    Example: factory doctor
+    """
+    from workgym.factory.doctor import examine
+    from workgym.factory.show import doctor_table
+
+    folder = Path(home or os.environ.get("WORKGYM_HOME") or ".workgym").absolute()
+    findings = examine(folder)
+    say(as_json, findings, lambda: doctor_table(findings))
+    if any(finding.state == "broken" for finding in findings):
+        raise typer.Exit(EXIT_CODES[InfrastructureFault])
