@@ -17,7 +17,7 @@ from workgym.factory.registry import Stale
 from workgym.services.kernel import WorkgymError
 
 COMMANDS = sorted(command.name or command.callback.__name__ for command in app.registered_commands)  # type: ignore[union-attr]  # all are functions
-RETAIL = Path(__file__).parents[3] / "shared" / "data" / "online_retail_sample.csv"
+RETAIL = Path(__file__).parents[4] / "shared" / "data" / "online_retail_sample.csv"
 
 
 def factory(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
