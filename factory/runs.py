@@ -47,6 +47,11 @@ class RunBook:
         self._database = Database(url)
         self.reap_abandoned()
 
+    @property
+    def database(self) -> Database:
+        """Where the rows stand, for what follows the registry without being part of it."""
+        return self._database
+
     def close(self) -> None:
         """Give the database connections back."""
         self._database.close()
