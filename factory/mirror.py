@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from sqlalchemy import Engine, func, select
+from sqlalchemy import Connection, Engine, func, insert, select
 from sqlalchemy.orm import Session
 
 from workgym.factory.database import Database
@@ -29,8 +29,10 @@ ALIAS_MOVED = "alias.moved"
 _MESSAGE_LENGTH = 500
 
 
-def announce(session: Session, topic: str, payload: dict[str, Any], at: str) -> None:
+def announce(session: Session | Connection, topic: str, payload: dict[str, Any], at: str) -> None:
     """Write a line into the outbox, in the transaction of the change that it tells of.
+
+    Lines are numbered without gaps, so that a proof can tell that none is missing.
 
     Args:
         session: the writer that makes the change; a line of a change that is undone is undone too.
@@ -38,7 +40,9 @@ def announce(session: Session, topic: str, payload: dict[str, Any], at: str) -> 
         payload: plain JSON; names at least `model` and `version`, and `alias` where one moved.
         at: UTC, ISO 8601.
     """
-    session.add(OutboxRow(topic=topic, payload=payload, at=at))
+    last = session.execute(select(func.max(OutboxRow.seq))).scalar() or 0
+    line = {"seq": last + 1, "topic": topic, "payload": payload, "at": at}
+    session.execute(insert(OutboxRow).values(**line))
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,7 @@ class Line:
     """One thing that happened.
 
     Attributes:
-        seq: its place; later lines have larger numbers, with gaps.
+        seq: its place; later lines have larger numbers.
     """
 
     seq: int
