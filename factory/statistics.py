@@ -128,6 +128,19 @@ def _linear(count: ArrayLike, base: ArrayLike) -> tuple[Floats, float]:
     return (above - rate * below) / below.mean(), rate
 
 
+def blocks(families: Sequence[str]) -> NDArray[np.intp]:
+    """Positions of one scenario of every family, block by block: (blocks, families).
+
+    The k-th block holds the k-th scenario of each family; what is left of the larger families fills none.
+    Blocks of a suite are drawn alike, whatever its mix of families, which scenarios are not.
+    """
+    _, group, counts = np.unique(np.asarray(families, dtype=object), return_inverse=True, return_counts=True)
+    if not len(counts):
+        return np.empty((0, 0), dtype=np.intp)
+    turns = [np.flatnonzero(group == one)[: counts.min()] for one in range(len(counts))]
+    return np.sort(np.column_stack(turns), axis=1)
+
+
 def proportion_bounds(successes: int, n: int, alpha: float) -> Bounds:
     """One-sided exact limits (Clopper-Pearson) of a proportion; (0, 1) when nothing was observed.
 
