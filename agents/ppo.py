@@ -5,7 +5,9 @@ Imported only where something is trained: torch takes seconds to load.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any, cast
 
 import numpy as np
@@ -23,9 +25,12 @@ from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 
-from workgym.agents.mlp import Layer
+from workgym.agents import moment
+from workgym.agents.mlp import Layer, MlpPolicy
+from workgym.agents.policy import view_of
+from workgym.agents.recipe import Recipe
 from workgym.agents.sb3 import LanesVecEnv
-from workgym.agents.training import Recipe
+from workgym.agents.training import ChunkReport, alone, chunk_seed
 from workgym.envs.contract import sample_legal
 from workgym.services.kernel import BadInput
 
@@ -171,14 +176,19 @@ def _stamp(recipe: Recipe, k: int) -> State:
     }
 
 
-def state_of(recipe: Recipe, k: int, model: Any) -> bytes:
-    """The model after k chunks: weights, how observations are standardised, Adam's moments."""
-    policy, tensors = model.policy, _stamp(recipe, k)
+def state_of(recipe: Recipe, k: int, model: Any, beside: State | None = None) -> bytes:
+    """The model after k chunks: weights, how observations are standardised, Adam's moments.
+
+    With checkpoint `full`, after the first chunk, lanes and generators too; `beside` is kept as it is.
+    """
+    policy, tensors = model.policy, _stamp(recipe, k) | (beside or {})
+    if recipe.checkpoint == "full" and k:
+        tensors |= moment.taken(model)
     for name, value in policy.state_dict().items():
         tensors[f"policy/{name}"] = value.numpy()
     for name, parameter in policy.named_parameters():
-        for moment, value in policy.optimizer.state.get(parameter, {}).items():
-            tensors[f"adam/{name}/{moment}"] = value.numpy()
+        for part, value in policy.optimizer.state.get(parameter, {}).items():
+            tensors[f"adam/{name}/{part}"] = value.numpy()
     return save_tensors({name: np.ascontiguousarray(value) for name, value in sorted(tensors.items())})
 
 
@@ -198,6 +208,18 @@ def read_state(recipe: Recipe, state: bytes) -> State:
             f"expected a state of recipe {recipe.digest()[:12]}, found one of {recorded[:12]}; "
             "begin with initial_state(recipe)"
         )
+    return tensors
+
+
+def state_at(recipe: Recipe, k: int, state: bytes) -> State:
+    """The tensors of the state after k chunks.
+
+    Raises:
+        BadInput: the state is damaged, of another recipe, or not the one after k chunks.
+    """
+    tensors = read_state(recipe, state)
+    if (found := int(tensors["chunk"][0])) != k or k >= recipe.chunks:
+        raise BadInput(f"expected the state after {k} of {recipe.chunks} chunks, found the one after {found}")
     return tensors
 
 
@@ -231,3 +253,91 @@ def layers_of(tensors: State) -> list[Layer]:
     weight, bias = pairs[0]
     pairs[0] = weight * scale[:, None], bias - (mean * scale) @ weight
     return [Layer(np.ascontiguousarray(w, dtype=np.float32), b.astype(np.float32)) for w, b in pairs]
+
+
+def initial_state(recipe: Recipe) -> bytes:
+    """The state before the first chunk: random weights, features measured by random play."""
+    seed = chunk_seed(recipe, -1)
+    with alone(), closing(survey_lanes(recipe)) as env:
+        model = build(recipe, env, lambda _: recipe.learning_rate, seed)
+        set_features(model, *survey(env, seed))
+        return state_of(recipe, 0, model)
+
+
+def survey_lanes(recipe: Recipe) -> LanesVecEnv:
+    """Lanes to measure features on."""
+    return LanesVecEnv.make(recipe.env_id, min(recipe.lanes, SURVEY_LANES), **recipe.env_kwargs)
+
+
+def train_chunk(recipe: Recipe, k: int, state: bytes) -> tuple[bytes, ChunkReport]:
+    """Play chunk k from the state after k chunks; the next state and how it went.
+
+    Raises:
+        BadInput: the state is damaged, of another recipe, or not the one after k chunks.
+    """
+    began = time.process_time()
+    tensors = state_at(recipe, k, state)
+    with alone(), closing(lanes_of(recipe)) as env:
+        model = build(recipe, env, rate(recipe, k), chunk_seed(recipe, k))
+        load_state(model, tensors)
+        learn(recipe, k, model, tensors)
+        return state_of(recipe, k + 1, model), report(model, env, time.process_time() - began)
+
+
+def lanes_of(recipe: Recipe) -> LanesVecEnv:
+    """Lanes to learn from."""
+    return LanesVecEnv.make(
+        recipe.env_id, recipe.lanes, recipe.refusal_cost, recipe.violation_cost, **recipe.env_kwargs
+    )
+
+
+def learn(recipe: Recipe, k: int, model: Any, tensors: State) -> None:
+    """Let the model learn from the rollouts of chunk k; goes on where a full state stopped."""
+    goes_on = recipe.checkpoint == "full" and k > 0
+    if goes_on:
+        moment.restore(model, tensors)
+    steps = recipe.rollouts * recipe.rollout * model.env.rows
+    model.learn(steps, log_interval=None, reset_num_timesteps=not goes_on)
+
+
+def rate(recipe: Recipe, k: int) -> Callable[[float], float]:
+    """SB3's schedule for chunk k: from the share of the chunk that is left to a learning rate.
+
+    It counts whole rollouts, so it does not depend on how they are cut into chunks.
+    """
+
+    def now(left: float) -> float:
+        done = k * recipe.rollouts + round((1.0 - left) * recipe.rollouts)
+        return recipe.learning_rate * (
+            1.0 - (1.0 - recipe.final_rate) * done / (recipe.chunks * recipe.rollouts)
+        )
+
+    return now
+
+
+def report(model: Any, env: LanesVecEnv, cpu_seconds: float) -> ChunkReport:
+    """How a chunk went that the model has just learned."""
+    told = model.logger.name_to_value
+    return ChunkReport(
+        steps=int(model.num_timesteps),
+        cpu_seconds=cpu_seconds,
+        mean_return=env.mean_return(),
+        episodes=env.finished,
+        entropy=-float(told["train/entropy_loss"]),
+        approx_kl=float(told["train/approx_kl"]),
+        explained_variance=float(told["train/explained_variance"]),
+    )
+
+
+def policy_from(recipe: Recipe, state: bytes, name: str = "") -> dict[str, bytes]:
+    """The policy in a state, as files that `workgym.agents.policy.load_policy` reads.
+
+    Raises:
+        BadInput: the state is damaged or of another recipe.
+    """
+    layers = layers_of(read_state(recipe, state))
+    with closing(LanesVecEnv.make(recipe.env_id, 1, **recipe.env_kwargs)) as env:
+        version = env.env.task.version
+    name = name or f"{recipe.algorithm}-{recipe.digest()[:12]}"
+    view = view_of(recipe.env_kwargs)
+    return MlpPolicy(name, recipe.env_id, version, layers, recipe.activation, view).save()

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 
 import workgym.envs  # noqa: F401  # registers the ids
-from workgym.envs.base import Bools, Floats, VectorEnv
+from workgym.envs.base import Bools, Floats, Snapshot, VectorEnv
 from workgym.services.kernel import BadInput, did_you_mean
 
 # What one lane of a vector env can be asked, by the name that its single env uses.
@@ -94,6 +94,19 @@ class LanesVecEnv(VecEnv):
     def _per_row(self, seen: NDArray[Any]) -> NDArray[Any]:
         """What lanes show, (N, rows, ...), as what SB3 lanes show, (N * rows, ...)."""
         return seen.reshape(self.num_envs, *seen.shape[2:]) if self.env.task.rows else seen
+
+    @property
+    def running(self) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """What the running episodes have earned so far, and their lengths."""
+        return self._return, self._length
+
+    @running.setter
+    def running(self, told: tuple[NDArray[np.float64], NDArray[np.int64]]) -> None:
+        self._return, self._length = told
+
+    def restore(self, lane: int, moment: Snapshot) -> Floats:
+        """Put a lane of the env into that moment; what all SB3 lanes show."""
+        return self._per_row(self.env.restore(lane, moment))
 
     def step_async(self, actions: NDArray[Any]) -> None:
         """Take the actions that `step_wait` plays."""

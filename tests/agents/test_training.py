@@ -235,10 +235,10 @@ def test_the_masked_distribution_is_that_of_sb3_contrib():
 
 
 def test_the_learning_rate_descends_across_chunks():
-    from workgym.agents.training import _rate
+    from workgym.agents.ppo import rate
 
     one = recipe(learning_rate=1e-2, final_rate=0.2)
-    rates = [_rate(one, k)(left) for k in range(one.chunks) for left in (1.0, 0.5)] + [_rate(one, 1)(0.0)]
+    rates = [rate(one, k)(left) for k in range(one.chunks) for left in (1.0, 0.5)] + [rate(one, 1)(0.0)]
     np.testing.assert_allclose(rates, 1e-2 * np.array([1.0, 0.8, 0.6, 0.4, 0.2]))
 
 
