@@ -35,7 +35,7 @@ def announce(session: Session | Connection, topic: str, payload: dict[str, Any],
     Lines are numbered without gaps, so that a proof can tell that none is missing.
 
     Args:
-        session: the writer that makes the change; a line of a change that is undone is undone too.
+        rows: the writer that makes the change; a line of a change that is undone is undone too.
         topic: what happened, one of the topics above.
         payload: plain JSON; names at least `model` and `version`, and `alias` where one moved.
         at: UTC, ISO 8601.
