@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from workgym.factory.entries import ModelVersion
 from workgym.factory.evaluate import evaluate, gate_suite
-from workgym.factory.records import Scorecard, Verdict
-from workgym.factory.registry import Registry
-from workgym.factory.run import (
+from workgym.factory.judging import (
     card_of,
     judge_against,
     opponent_of,
@@ -15,27 +13,38 @@ from workgym.factory.run import (
     rule_cards,
     suite_of,
 )
+from workgym.factory.pipeline import Pipeline, ReleaseSpec
+from workgym.factory.records import Scorecard, Verdict
+from workgym.factory.registry import Registry
 from workgym.services.kernel import BadInput, NotFound, did_you_mean
 
 
-def gate_again(registry: Registry, model: str, number: int) -> list[Verdict]:
+def gate_again(registry: Registry, model: str, number: int, alias: str | None = None) -> list[Verdict]:
     """Judge a version against whoever serves now, by its own pipeline's gates, and record it.
+
+    The release is the pipeline's first, unless `alias` names another.
 
     The version counts as one of as many candidates as its run trained: asking again does not make
     it luckier.
     """
     version = registry.version(model, number)
     pipeline = pipeline_of(registry, version)
+    release = _release_of(pipeline, alias)
     suite = suite_of(pipeline)
     policy_of(registry, version.artifact_digest)
-    opponent = opponent_of(pipeline, registry, suite, rule_cards(pipeline, suite))
+    opponent = opponent_of(pipeline, registry, suite, rule_cards(pipeline, suite), release.alias)
     card = card_of(registry, version, pipeline, suite)
     tried = max(len(registry.trainings(version.run_id)), 1)
-    verdicts = judge_against(pipeline, card, opponent, tried)
-    registry.record_verdicts(
-        version, verdicts, generation=opponent.generation, alias=pipeline.promotion.alias
-    )
+    verdicts = judge_against(pipeline, release, card, opponent, tried)
+    registry.record_verdicts(version, verdicts, generation=opponent.generation, alias=release.alias)
     return verdicts
+
+
+def _release_of(pipeline: Pipeline, alias: str | None) -> ReleaseSpec:
+    for release in pipeline.releases:
+        if alias in (None, release.alias):
+            return release
+    raise NotFound(did_you_mean("alias", str(alias), [release.alias for release in pipeline.releases]))
 
 
 def evaluate_again(

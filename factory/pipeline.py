@@ -44,10 +44,17 @@ class VariantSpec(_Part):
     recipe: dict[str, Any] = Field(default_factory=dict)
 
 
-class PromotionSpec(_Part):
-    """Where the winner goes."""
+class ReleaseSpec(_Part):
+    """What a promoted policy is for: an alias, and the profile by which its policy is chosen."""
 
     alias: str = Field(default="champion", pattern=r"^[a-z][a-z0-9-]*$")
+    profile: str = Field(default="profit", description="what is chosen for; factory/profiles.py names them")
+    limits: dict[str, float] = Field(
+        default_factory=dict, description="worst allowed value of measures: { bytes = 20_000 }"
+    )
+    gates: dict[str, dict[str, Any]] = Field(
+        default_factory=dict, description="options of gates that differ for this release"
+    )
 
 
 class Pipeline(_Part):
@@ -61,7 +68,7 @@ class Pipeline(_Part):
         training: what variants share.
         variants: what is tried.
         gates: options of each gate, by its name; a candidate must pass all of them.
-        promotion: where the winner goes.
+        releases: what is promoted, and for what.
     """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
@@ -72,14 +79,42 @@ class Pipeline(_Part):
     training: TrainingSpec = TrainingSpec()
     variants: tuple[VariantSpec, ...] = Field(min_length=1)
     gates: dict[str, dict[str, Any]] = Field(min_length=1)
-    promotion: PromotionSpec = PromotionSpec()
+    releases: tuple[ReleaseSpec, ...] = Field(default=(ReleaseSpec(),), min_length=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_release(cls, fields: Any) -> Any:
+        """`[promotion]` is short for a single release."""
+        if isinstance(fields, dict) and "promotion" in fields:
+            if "releases" in fields:
+                raise ValueError("expected [promotion] or [[releases]], found both; keep [[releases]]")
+            fields = {**fields, "releases": [fields["promotion"]]}
+            del fields["promotion"]
+        return fields
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Pipeline:
-        names = [variant.name for variant in self.variants]
-        if twice := {name for name in names if names.count(name) > 1}:
-            raise ValueError(f"variant names must differ, found {', '.join(sorted(twice))} twice")
+        for what, names in (
+            ("variant names", [variant.name for variant in self.variants]),
+            ("aliases of releases", [release.alias for release in self.releases]),
+        ):
+            if twice := {name for name in names if names.count(name) > 1}:
+                raise ValueError(f"{what} must differ, found {', '.join(sorted(twice))} twice")
         return self
+
+    @model_validator(mode="after")
+    def _releases_fit(self) -> Pipeline:
+        for release in self.releases:
+            for name in release.gates:
+                if name not in self.gates:
+                    raise ValueError(
+                        did_you_mean(f"gate of release {release.alias!r}", name, sorted(self.gates))
+                    )
+        return self
+
+    def gates_of(self, release: ReleaseSpec) -> dict[str, dict[str, Any]]:
+        """Options of every gate for a release."""
+        return {name: {**options, **release.gates.get(name, {})} for name, options in self.gates.items()}
 
     def digest(self) -> str:
         """Content hash of the specification."""
@@ -118,6 +153,7 @@ def _owner(loc: tuple[str | int, ...]) -> type[BaseModel]:
         "suite": SuiteSpec,
         "training": TrainingSpec,
         "variants": VariantSpec,
-        "promotion": PromotionSpec,
+        "promotion": ReleaseSpec,
+        "releases": ReleaseSpec,
     }
     return parts.get(str(loc[0]), Pipeline) if len(loc) > 1 else Pipeline

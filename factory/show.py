@@ -18,7 +18,8 @@ from workgym.factory.doctor import Finding
 from workgym.factory.entries import HistoryLine, ModelSummary, RecordedVerdict
 from workgym.factory.records import Outcome, Scorecard, Verdict
 from workgym.factory.registry import Registry
-from workgym.factory.run import Candidate, Result
+from workgym.factory.releasing import Judged, Released
+from workgym.factory.run import Result
 from workgym.factory.train import Progress as TrainingProgress
 
 STYLES = {Outcome.PASS: "green", Outcome.FAIL: "red", Outcome.INCONCLUSIVE: "yellow"}
@@ -87,25 +88,31 @@ def _note(one: TrainingProgress) -> str:
 def run_report(result: Result) -> RenderableType:
     """The table of a run, its outcome, and where to look next."""
     name = result.run.pipeline
-    title = f"{name}, run {result.run.id}: against {result.opponent.name}"
+    nexts = f"Look next: factory show {name} | factory dashboard | factory evaluate {name} --split audit"
+    parts = [part for one in result.releases for part in _release_report(result, one)]
+    return Group(*parts, Text(nexts, style="dim"))
+
+
+def _release_report(result: Result, released: Released) -> list[RenderableType]:
+    what = f"{released.spec.alias}, chosen for {released.spec.profile}"
+    title = f"{result.run.pipeline}, run {result.run.id}: {what}, against {released.opponent.name}"
     table = Table(title=title, title_justify="left")
     for column in ("variant", "version", "profit/order", "gain", "interval", "flips", "p99 us"):
         table.add_column(column, justify="left" if column == "variant" else "right", no_wrap=True)
     table.add_column("verdict", overflow="fold")
-    for candidate in result.candidates:
-        table.add_row(*_candidate_row(candidate))
+    for judged in released.judged:
+        table.add_row(*_judged_row(judged))
     for card in result.rules:
         profit = f"{card.profit_per_case():.1f}"
         table.add_row(card.policy, "", profit, "", "", "", "", "rule of today", style="dim")
-    held = [candidate for candidate in result.candidates if not candidate.passed]
-    reasons = [Text(f"{candidate.trained.job.name}: {candidate.reason()}") for candidate in held]
-    outcome = Text(result.sentence, style="green" if result.promoted else "yellow")
-    nexts = f"Look next: factory show {name} | factory dashboard | factory evaluate {name} --split audit"
-    return Group(table, *reasons, outcome, Text(nexts, style="dim"))
+    held = [one for one in released.judged if not one.passed]
+    reasons = [Text(f"{one.candidate.trained.job.name}: {one.reason()}") for one in held]
+    return [table, *reasons, Text(released.sentence, style="green" if released.promoted else "yellow")]
 
 
-def _candidate_row(candidate: Candidate) -> list[RenderableType]:
-    numbers = {verdict.gate: verdict.numbers for verdict in candidate.verdicts}
+def _judged_row(judged: Judged) -> list[RenderableType]:
+    candidate = judged.candidate
+    numbers = {verdict.gate: verdict.numbers for verdict in judged.verdicts}
     gain = numbers.get("improvement", {})
     latency = candidate.card.latency_us or {}
     return [
@@ -116,15 +123,15 @@ def _candidate_row(candidate: Candidate) -> list[RenderableType]:
         f"{_number(gain, 'low', '{:+.1f}')} to {_number(gain, 'high', '{:+.1f}')}",
         _number(numbers.get("flips", {}), "flips", "{:.0f}"),
         _number(latency, "p99", "{:.0f}"),
-        _short_verdict(candidate),
+        _short_verdict(judged),
     ]
 
 
-def _short_verdict(candidate: Candidate) -> Text:
+def _short_verdict(judged: Judged) -> Text:
     """Passed, or the gates that hold the candidate back."""
-    if candidate.passed:
+    if judged.passed:
         return Text("passed every gate", style="green")
-    held = [f"{verdict.gate} {verdict.outcome}" for verdict in candidate.verdicts if not verdict.passed]
+    held = [f"{verdict.gate} {verdict.outcome}" for verdict in judged.verdicts if not verdict.passed]
     return Text(", ".join(held), style="red")
 
 
@@ -138,23 +145,35 @@ def run_json(result: Result) -> dict[str, Any]:
     return {
         "run": result.run.id,
         "model": result.run.pipeline,
-        "opponent": result.opponent.name,
-        "promoted": asdict(result.promoted) if result.promoted else None,
         "sentence": result.sentence,
         "rules": {card.policy: card.profit_per_case() for card in result.rules},
-        "candidates": [
-            {
-                "variant": candidate.trained.job.name,
-                "version": candidate.version.version,
-                "passed": candidate.passed,
-                "profit_per_case": candidate.card.profit_per_case(),
-                "latency_us": candidate.card.latency_us,
-                "reused": candidate.trained.reused,
-                "attempts": candidate.trained.progress.attempts,
-                "verdicts": [verdict.to_dict() for verdict in candidate.verdicts],
-            }
-            for candidate in result.candidates
-        ],
+        "releases": [_release_json(released) for released in result.releases],
+    }
+
+
+def _release_json(released: Released) -> dict[str, Any]:
+    return {
+        "alias": released.spec.alias,
+        "profile": released.spec.profile,
+        "opponent": released.opponent.name,
+        "promoted": asdict(released.promoted) if released.promoted else None,
+        "sentence": released.sentence,
+        "candidates": [_judged_json(judged) for judged in released.judged],
+    }
+
+
+def _judged_json(judged: Judged) -> dict[str, Any]:
+    candidate = judged.candidate
+    return {
+        "variant": candidate.trained.job.name,
+        "version": candidate.version.version,
+        "passed": judged.passed,
+        "profit_per_case": candidate.card.profit_per_case(),
+        "latency_us": candidate.card.latency_us,
+        "measures": judged.measures,
+        "reused": candidate.trained.reused,
+        "attempts": candidate.trained.progress.attempts,
+        "verdicts": [verdict.to_dict() for verdict in judged.verdicts],
     }
 
 

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from workgym.factory import ledger
 from workgym.factory.artifacts import canonical_json
 from workgym.factory.entries import ModelVersion, RecordedVerdict, entry
 from workgym.factory.records import Outcome, Scorecard, Verdict
-from workgym.factory.runs import RunBook, require_scenarios, required_row
+from workgym.factory.runs import require_scenarios, required_row
 from workgym.factory.states import VersionStatus, may_follow, moved
-from workgym.factory.tables import AliasRow, ModelVersionRow, RunRow, TrainingRow, VerdictRow
+from workgym.factory.tables import AliasRow, MeasureRow, ModelVersionRow, RunRow, TrainingRow, VerdictRow
+from workgym.factory.work import WorkBook
 from workgym.services.kernel import BadInput, Conflict, NotFound, did_you_mean
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
 
 
-class VersionBook(RunBook):
+class VersionBook(WorkBook):
     """The part of the registry that numbers candidates and remembers what the gates said."""
 
     def register(
@@ -58,6 +60,7 @@ class VersionBook(RunBook):
         self.artifacts.verify(artifact_digest)
         scorecard_digest = self.put_scorecard(scorecard)
         with self._database.write() as session:
+            self._fence(session, run_id)
             run = required_row(session, RunRow, run_id, "run")
             training = _training_of(session, run, training_id, artifact_digest)
             _require_env(run, scorecard)
@@ -75,6 +78,7 @@ class VersionBook(RunBook):
                 )
                 session.add(row)
                 session.flush()
+                ledger.tell_registered(session, stored_version(session, row))
             version = entry(ModelVersion, row)
         _require_suite(version, scorecard)
         return version
@@ -95,11 +99,12 @@ class VersionBook(RunBook):
         for verdict in verdicts:
             _require_about(verdict, version)
         with self._database.write() as session:
+            self._fence(session, version.run_id)
             _require_past(generation, generation_of(session, version.name, alias), alias)
             row = required_row(session, ModelVersionRow, version.id, "model version")
-            for verdict in verdicts:
-                self._add_verdict(session, row.id, verdict, alias, generation)
+            added = [self._add_verdict(session, row.id, one, alias, generation) for one in verdicts]
             session.flush()
+            _tell_judged(session, row, [one.id for one in added if one is not None])
             _settle(session, row)
             return entry(ModelVersion, row)
 
@@ -123,9 +128,30 @@ class VersionBook(RunBook):
         with self._database.read() as session:
             return tuple(entry(RecordedVerdict, row) for row in session.scalars(query))
 
+    def record_measures(self, version: ModelVersion, alias: str, measures: Mapping[str, float]) -> None:
+        """Keep what a version is measured by for a release; what is there already stays."""
+        canonical_json(dict(measures))
+        with self._database.write() as session:
+            required_row(session, ModelVersionRow, version.id, "model version")
+            known = set(
+                session.scalars(select(MeasureRow.name).filter_by(version_id=version.id, alias=alias))
+            )
+            fresh = {name: float(value) for name, value in measures.items() if name not in known}
+            for name, value in fresh.items():
+                session.add(MeasureRow(version_id=version.id, alias=alias, name=name, value=value))
+            if fresh:
+                ledger.tell_measured(session, version.name, version.version, alias, fresh, self._now())
+
+    def measures(self, version: ModelVersion, alias: str) -> dict[str, float]:
+        """What a version was measured by for a release; empty when it never was."""
+        query = select(MeasureRow).filter_by(version_id=version.id, alias=alias).order_by(MeasureRow.name)
+        with self._database.read() as session:
+            return {row.name: row.value for row in session.scalars(query)}
+
     def _add_verdict(
         self, session: Session, version_id: int, verdict: Verdict, alias: str, generation: int
-    ) -> None:
+    ) -> VerdictRow | None:
+        """Add what a gate said, unless it said so last time."""
         row = VerdictRow(
             version_id=version_id,
             gate=verdict.gate,
@@ -139,8 +165,10 @@ class VersionBook(RunBook):
             created_at=self._now(),
         )
         latest = latest_verdicts(session, version_id, alias).get(verdict.gate)
-        if latest is None or not _says_the_same(latest, row):
-            session.add(row)
+        if latest is not None and _says_the_same(latest, row):
+            return None
+        session.add(row)
+        return row
 
 
 def require_name(noun: str, name: str) -> None:
@@ -250,6 +278,11 @@ def version_row(session: Session, name: str, version: int) -> ModelVersionRow:
     return row
 
 
+def stored_version(session: Session, row: ModelVersionRow) -> dict[str, Any]:
+    """A version's row as the ledger hashes it."""
+    return ledger.stored(session, "model_versions", ledger.column("model_versions", "id") == row.id)[0]
+
+
 def no_model(session: Session, name: str) -> NotFound:
     """The error for a model that has no version."""
     known = session.scalars(select(ModelVersionRow.name).distinct())
@@ -267,6 +300,13 @@ def latest_verdicts(session: Session, version_id: int, alias: str | None = None)
     query = select(VerdictRow).filter_by(version_id=version_id).order_by(VerdictRow.id)
     rows = session.scalars(query if alias is None else query.filter_by(alias=alias))
     return {row.gate: row for row in rows}
+
+
+def _tell_judged(session: Session, row: ModelVersionRow, ids: list[int]) -> None:
+    """Tell the outbox of new verdicts, if there are any."""
+    if ids:
+        added = ledger.stored(session, "verdicts", ledger.column("verdicts", "id").in_(ids))
+        ledger.tell_judged(session, stored_version(session, row), added)
 
 
 def _says_the_same(one: VerdictRow, other: VerdictRow) -> bool:

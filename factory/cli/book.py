@@ -62,6 +62,9 @@ def show(
 def gate(
     model: Model,
     version: Version,
+    alias: Annotated[
+        str | None, typer.Option(help="A release of its pipeline; default the first one.")
+    ] = None,
     home: Home = None,
     as_json: AsJson = False,
 ) -> None:
@@ -75,7 +78,7 @@ def gate(
     from workgym.factory.show import verdict_table
 
     with workspace(home) as (registry, _):
-        verdicts = gate_again(registry, model, version)
+        verdicts = gate_again(registry, model, version, alias)
     say(as_json, [verdict.to_dict() for verdict in verdicts], lambda: verdict_table(verdicts))
     outcomes = {verdict.outcome for verdict in verdicts}
     if Outcome.FAIL in outcomes:

@@ -218,7 +218,7 @@ def test_a_pipeline_trains_and_judges_in_containers(stack, backend, tmp_path):
         WORKGYM_TOKEN=reached["transport"]["token"],
         WORKGYM_IMAGES=READY or PREFIX,
     )
-    (judged,) = json.loads(ended.stdout)["candidates"]
+    (judged,) = json.loads(ended.stdout)["releases"][0]["candidates"]
     assert judged["variant"] == "small/0"
     assert judged["verdicts"]
 

@@ -56,7 +56,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workspace where one run has promoted the first champion."""
     home = tmp_path_factory.mktemp("workspace")
     told = json.loads(factory(home, "run", write(home, "good", GOOD), "--engine", "local", "--json").stdout)
-    assert told["promoted"] is not None, told["sentence"]
+    assert told["releases"][0]["promoted"] is not None, told["sentence"]
     return home
 
 
@@ -81,8 +81,9 @@ def test_a_worse_variant_keeps_the_champion_and_the_reason_is_one_sentence(
 ) -> None:
     before = registry.champion("orders")
     told = json.loads(factory(home, "run", write(home, "worse", WORSE), "--engine", "local", "--json").stdout)
-    assert told["promoted"] is None
-    assert told["opponent"] == "champion v1"
+    (released,) = told["releases"]
+    assert released["promoted"] is None
+    assert released["opponent"] == "champion v1"
     assert told["sentence"].startswith(
         "orders version 1 stays: the best of 1, worse/0, improvement: does not beat"
     )
@@ -93,9 +94,10 @@ def test_a_worse_variant_keeps_the_champion_and_the_reason_is_one_sentence(
 
 def test_the_same_run_again_trains_nothing_and_says_identical(home: Path, registry: Registry) -> None:
     told = json.loads(factory(home, "run", str(home / "good.toml"), "--engine", "local", "--json").stdout)
-    (candidate,) = told["candidates"]
+    (released,) = told["releases"]
+    (candidate,) = released["candidates"]
     assert candidate["reused"]
-    assert told["promoted"] is None
+    assert released["promoted"] is None
     assert "IDENTICAL" in told["sentence"]
 
 

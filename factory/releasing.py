@@ -1,0 +1,205 @@
+"""From trained candidates to releases: evaluate, register, judge, pick by profile, promote."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from workgym.factory.entries import HistoryLine, ModelVersion, Run
+from workgym.factory.evaluate import evaluate, latency
+from workgym.factory.gates import promotable
+from workgym.factory.judging import Opponent, judge_against, opponent_of, policy_of, required_gates
+from workgym.factory.pipeline import Pipeline, ReleaseSpec
+from workgym.factory.profiles import Measures, Pick, is_better, measure, measured_by, pick, shown, within
+from workgym.factory.records import Outcome, Scorecard, Verdict
+from workgym.factory.registry import Registry
+from workgym.factory.train import Trained
+from workgym.services.scenario import Suite
+
+ACTOR = "factory run"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A trained variant that was kept.
+
+    Attributes:
+        trained: how it was made.
+        version: its row in the registry.
+        card: its results on the suite.
+        bytes: size of its files.
+        cpu_seconds: processor time of its training.
+    """
+
+    trained: Trained
+    version: ModelVersion
+    card: Scorecard
+    bytes: int
+    cpu_seconds: float
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A candidate for a release."""
+
+    candidate: Candidate
+    verdicts: tuple[Verdict, ...]
+    measures: Measures
+
+    @property
+    def passed(self) -> bool:
+        """Whether every gate let it through."""
+        return promotable(list(self.verdicts))
+
+    def reason(self) -> str:
+        """Why it may not serve, or what it proved: the sentence of its worst verdict."""
+        order = (Outcome.FAIL, Outcome.INCONCLUSIVE, Outcome.PASS)
+        worst = min(self.verdicts, key=lambda verdict: order.index(verdict.outcome))
+        return f"{worst.gate}: {worst.sentence}"
+
+
+@dataclass(frozen=True)
+class Released:
+    """What a release came to.
+
+    Attributes:
+        spec: its alias and profile.
+        opponent: whom the candidates had to beat.
+        judged: the candidates, the best first.
+        promoted: the line of history, or None when whoever served goes on.
+        sentence: the outcome in one sentence.
+    """
+
+    spec: ReleaseSpec
+    opponent: Opponent
+    judged: tuple[Judged, ...]
+    promoted: HistoryLine | None
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Desk:
+    """What registering and judging need.
+
+    Attributes:
+        suite: what is played.
+        rules: scorecards of the department's rules, the best first.
+        tried: how many candidates there are.
+    """
+
+    pipeline: Pipeline
+    registry: Registry
+    record: Run
+    suite: Suite
+    rules: tuple[Scorecard, ...]
+    tried: int
+
+    def keep(self, trained: Trained, training: int, steps: int, cpu_seconds: float) -> Candidate:
+        """Evaluate a trained policy and register it."""
+        artifact = self.registry.artifacts.put_folder(trained.files)
+        self.registry.finish_training(training, artifact, steps=steps, cpu_seconds=cpu_seconds)
+        card = self._evaluate(artifact)
+        aliases = [release.alias for release in self.pipeline.releases]
+        first = any(self.registry.generation(self.pipeline.name, alias) == 0 for alias in aliases)
+        version = self.registry.register(
+            self.pipeline.name,
+            run_id=self.record.id,
+            artifact_digest=artifact,
+            scorecard=card,
+            required_gates=required_gates(self.pipeline, first),
+            training_id=training,
+            lineage={
+                "variant": trained.job.variant,
+                "purpose": trained.job.purpose,
+                "training": trained.job.digest,
+            },
+        )
+        size = sum(map(len, trained.files.values()))
+        return Candidate(trained, version, card, size, cpu_seconds)
+
+    def _evaluate(self, artifact: str) -> Scorecard:
+        policy = policy_of(self.registry, artifact)
+        card = evaluate(policy, self.suite, self.pipeline.env_kwargs)
+        return replace(card, latency_us=latency(policy, self.pipeline.env, self.pipeline.env_kwargs))
+
+    def release(self, spec: ReleaseSpec, candidates: Sequence[Candidate]) -> Released:
+        """Judge every candidate for a release and promote the one that its profile picks."""
+        opponent = opponent_of(self.pipeline, self.registry, self.suite, self.rules, spec.alias)
+        judged = [self._judge(spec, opponent, candidate) for candidate in candidates]
+        judged.sort(key=lambda one: -one.measures["profit"])
+        passed = {one.candidate.version.version: one for one in judged if one.passed}
+        chosen = self._pick(spec, opponent, {number: one.measures for number, one in passed.items()})
+        if isinstance(chosen, str):
+            return Released(spec, opponent, tuple(judged), None, self._kept(opponent, judged, chosen))
+        return self._promote(spec, opponent, tuple(judged), passed[chosen.number], chosen)
+
+    def _judge(self, spec: ReleaseSpec, opponent: Opponent, candidate: Candidate) -> Judged:
+        verdicts = judge_against(self.pipeline, spec, candidate.card, opponent, self.tried)
+        version = self.registry.record_verdicts(
+            candidate.version, verdicts, generation=opponent.generation, alias=spec.alias
+        )
+        measures = measure(
+            candidate.card, opponent.card, bytes_=candidate.bytes, cpu_seconds=candidate.cpu_seconds
+        )
+        self.registry.record_measures(version, spec.alias, measures)
+        kept = replace(candidate, version=version)
+        return Judged(kept, tuple(verdicts), measures)
+
+    def _pick(self, spec: ReleaseSpec, opponent: Opponent, passed: Mapping[int, Measures]) -> Pick | str:
+        """Whom the profile chooses, or why nobody."""
+        if not passed:
+            return ""
+        serving = self._serving(spec, opponent)
+        by = measured_by(spec.profile)
+        better = {
+            number: own
+            for number, own in passed.items()
+            if by not in serving or by not in own or not is_better(by, serving[by], own[by])
+        }
+        if not better:
+            return f"who passed is worse in what {spec.profile!r} is for: {shown(by, serving[by])} serves"
+        chosen = pick(better, spec.profile, spec.limits)
+        if chosen is None:
+            broken = sorted({name for own in better.values() for name in within(own, spec.limits)})
+            return f"nobody who passed keeps the limits of {spec.alias!r} on {', '.join(broken) or by}"
+        return chosen
+
+    def _serving(self, spec: ReleaseSpec, opponent: Opponent) -> Measures:
+        if opponent.version is None:
+            return {}
+        return self.registry.measures(opponent.version, spec.alias)
+
+    def _promote(
+        self,
+        spec: ReleaseSpec,
+        opponent: Opponent,
+        judged: tuple[Judged, ...],
+        best: Judged,
+        chosen: Pick,
+    ) -> Released:
+        gain = next(
+            verdict for verdict in best.verdicts if verdict.gate in ("improvement", "bootstrap")
+        ).sentence
+        why = gain if spec.profile == "profit" else f"{chosen.sentence}; {gain}"
+        name = best.candidate.trained.job.name
+        line = self.registry.promote(
+            self.pipeline.name,
+            best.candidate.version.version,
+            spec.alias,
+            expected_generation=opponent.generation,
+            actor=ACTOR,
+            reason=f"{name} {why}",
+        )
+        sentence = f"{best.candidate.version} ({name}) is {spec.alias}: {why}"
+        return Released(spec, opponent, judged, line, sentence)
+
+    def _kept(self, opponent: Opponent, judged: Sequence[Judged], why: str) -> str:
+        stays = (
+            f"{opponent.version} stays"
+            if opponent.version
+            else f"nothing serves yet, {opponent.name} goes on"
+        )
+        if why:
+            return f"{stays}: {why}"
+        nearest = judged[0]
+        return f"{stays}: the best of {len(judged)}, {nearest.candidate.trained.job.name}, {nearest.reason()}"
