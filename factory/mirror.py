@@ -9,9 +9,10 @@ registry stands. docs/design/mirror.md has the reasons.
 from __future__ import annotations
 
 import fcntl
+import threading
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -29,7 +30,7 @@ ALIAS_MOVED = "alias.moved"
 _MESSAGE_LENGTH = 500
 
 
-def announce(session: Session | Connection, topic: str, payload: dict[str, Any], at: str) -> None:
+def announce(rows: Session | Connection, topic: str, payload: dict[str, Any], at: str) -> None:
     """Write a line into the outbox, in the transaction of the change that it tells of.
 
     Lines are numbered without gaps, so that a proof can tell that none is missing.
@@ -42,7 +43,7 @@ def announce(session: Session | Connection, topic: str, payload: dict[str, Any],
     """
     last = session.execute(select(func.max(OutboxRow.seq))).scalar() or 0
     line = {"seq": last + 1, "topic": topic, "payload": payload, "at": at}
-    session.execute(insert(OutboxRow).values(**line))
+    rows.execute(insert(OutboxRow).values(**line))
 
 
 @dataclass(frozen=True)
@@ -134,6 +135,35 @@ def status(database: Database, name: str, done: int = 0, error: str | None = Non
         return Report(name, done, behind, since, failures, message if error is None else error)
 
 
+@contextmanager
+def followed(
+    database: Database, mirror: Mirror, tell: Callable[[str], None], patience_s: float = 15.0
+) -> Iterator[None]:
+    """Let a mirror hear what the block does: one attempt when the block wrote a line.
+
+    Args:
+        database: the registry's.
+        mirror: who listens.
+        tell: gets a sentence when the mirror is still behind.
+        patience_s: wait no longer; the attempt is then left to end with this process, which is as good
+            as any other moment to stop it.
+    """
+    before = _newest(database)
+    yield
+    if _newest(database) == before:
+        return
+    reports: list[Report] = []
+    attempt = threading.Thread(
+        target=lambda: reports.append(sync(database, mirror, patience_s)), daemon=True, name="mirror"
+    )
+    attempt.start()
+    attempt.join(patience_s)
+    slow = f"no answer within {patience_s:g} seconds"
+    report = reports[0] if reports else status(database, mirror.name, error=slow)
+    if report.behind:
+        tell(f"{report.sentence}; `factory mirror sync` goes on")
+
+
 def forget(database: Database, name: str) -> None:
     """Let a mirror hear everything once more, when the other side lost what it had."""
     _remember(database, name, 0)
@@ -150,6 +180,11 @@ def _unheard(database: Database, name: str) -> Iterator[Line]:
         if line is None:
             return
         yield line
+
+
+def _newest(database: Database) -> int:
+    with database.read() as session:
+        return session.scalar(select(func.max(OutboxRow.seq))) or 0
 
 
 def _remember(database: Database, name: str, seq: int) -> None:

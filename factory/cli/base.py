@@ -10,7 +10,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, is_dataclass
 from importlib.metadata import version as installed_version
 from pathlib import Path
@@ -87,8 +87,19 @@ def exit_code(error: WorkgymError) -> int:
 def workspace(home: Path | None) -> Iterator[tuple[Registry, Path]]:
     """The registry and the folder it lives in."""
     folder = Path(home or os.environ.get("WORKGYM_HOME") or ".workgym").absolute()
-    with open_registry(folder) as registry:
+    with open_registry(folder) as registry, _mirrored(registry):
         yield registry, folder
+
+
+def _mirrored(registry: Registry) -> AbstractContextManager[None]:
+    """What a command writes is told to the mirror at once, where one is configured."""
+    from workgym.factory.mirror import followed
+    from workgym.factory.mlflow_mirror import configured
+
+    listener = configured(registry)
+    if listener is None:
+        return nullcontext()
+    return followed(registry.database, listener, lambda said: err.print(said, style="yellow", markup=False))
 
 
 def plain(value: Any) -> Any:
