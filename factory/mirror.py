@@ -41,7 +41,7 @@ def announce(rows: Session | Connection, topic: str, payload: dict[str, Any], at
         payload: plain JSON; names at least `model` and `version`, and `alias` where one moved.
         at: UTC, ISO 8601.
     """
-    last = session.execute(select(func.max(OutboxRow.seq))).scalar() or 0
+    last = rows.execute(select(func.max(OutboxRow.seq))).scalar() or 0
     line = {"seq": last + 1, "topic": topic, "payload": payload, "at": at}
     rows.execute(insert(OutboxRow).values(**line))
 
