@@ -157,7 +157,13 @@ class Alias:
 
 @dataclass(frozen=True)
 class HistoryLine:
-    """One move of an alias; the lines of an alias replay to where it stands."""
+    """One move of an alias; the lines of an alias replay to where it stands.
+
+    Attributes:
+        run_id: the run that moved it, or None where a person did.
+        profile: what a release was chosen for.
+        given_up: what the choice gave up against the other candidates, in numbers.
+    """
 
     seq: int
     model: str
@@ -169,6 +175,46 @@ class HistoryLine:
     reason: str
     at: str
     generation: int
+    run_id: int | None = None
+    profile: str | None = None
+    given_up: Any | None = None
+
+
+@dataclass(frozen=True)
+class Approval:
+    """Somebody's word on a version that wants to serve as a protected alias.
+
+    Attributes:
+        generation: of the alias then; at another one the word no longer counts.
+        decision: "approve" or "reject".
+    """
+
+    id: int
+    version_id: int
+    alias: str
+    generation: int
+    decision: str
+    actor: str
+    reason: str
+    at: str
+
+
+@dataclass(frozen=True)
+class LedgerLine:
+    """A line of the ledger; `workgym.factory.ledger` says how its hash is made.
+
+    Attributes:
+        kind: "move", "approve", "reject" or "protect".
+    """
+
+    seq: int
+    kind: str
+    model: str
+    alias: str
+    payload: dict[str, Any]
+    at: str
+    prev_hash: str
+    hash: str
 
 
 @dataclass(frozen=True)

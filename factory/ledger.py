@@ -29,6 +29,7 @@ from workgym.factory.tables import Base, CanonicalJson, LedgerRow
 Rows = Session | Connection
 Row = Mapping[str, Any]
 
+VERSION_MEASURED = "version.measured"
 FIRST = ""  # the prev_hash of the first line
 LINE = ("seq", "kind", "model", "alias", "at", "payload", "prev_hash")
 COLUMNS: dict[str, tuple[str, ...]] = {
@@ -78,9 +79,11 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         "created_at",
         "env_version",
     ),
+    "measures": ("version_id", "alias", "name", "value"),
+    "protections": ("model", "alias", "approvals"),
+    "aliases": ("model", "alias", "version", "generation"),
     "approvals": ("id", "version_id", "alias", "generation", "decision", "actor", "reason", "at"),
 }
-APPROVAL_KINDS = ("approve", "reject")
 
 
 def stored(rows: Rows, table: str, *conditions: Any) -> list[dict[str, Any]]:
@@ -232,6 +235,14 @@ def judged_payload(version: Row, verdicts: Sequence[Row]) -> dict[str, Any]:
             for one in verdicts
         ],
     }
+
+
+def tell_measured(
+    rows: Rows, model: str, version: int, alias: str, measures: Mapping[str, float], at: str
+) -> None:
+    """Tell the outbox what a version is newly measured by."""
+    said = {"model": model, "version": version, "alias": alias, "measures": dict(measures)}
+    announce(rows, VERSION_MEASURED, said, at)
 
 
 def tell_moved(rows: Rows, move: Row, artifact: str, line: str) -> None:

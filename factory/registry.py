@@ -6,34 +6,43 @@ Opened with `open_registry()`, which finds the workspace: `WORKGYM_HOME`, or `.w
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from sqlalchemy import URL, func, select, update
 from sqlalchemy.orm import Session
 
+from workgym.factory import ledger
+from workgym.factory.approvals import (
+    ApprovalBook,
+    approval_rows,
+    require_approved,
+    require_said,
+)
 from workgym.factory.artifacts import ArtifactStore
 from workgym.factory.entries import Alias, HistoryLine, Kind, ModelSummary, ModelVersion, entry
 from workgym.factory.records import Outcome
-from workgym.factory.runs import Clock, utc_now
-from workgym.factory.tables import AliasRow, HistoryRow, ModelVersionRow
+from workgym.factory.runs import Clock, required_row, utc_now
+from workgym.factory.tables import AliasRow, ApprovalRow, HistoryRow, ModelVersionRow, RunRow, VerdictRow
 from workgym.factory.versions import (
-    VersionBook,
     generation_of,
     latest_verdicts,
     no_model,
     require_name,
+    stored_version,
     version_row,
 )
-from workgym.services.kernel import BadInput, Conflict, NotFound, Refused
+from workgym.services.kernel import Conflict, NotFound, Refused
 
 
 class Stale(Refused):
     """The verdicts compare with a champion that no longer serves; gate the version again."""
 
 
-class Registry(VersionBook):
+class Registry(ApprovalBook):
     """All that the factory remembers; the only writer of who serves."""
 
     def __enter__(self) -> Registry:
@@ -53,6 +62,9 @@ class Registry(VersionBook):
         expected_generation: int,
         actor: str,
         reason: str,
+        run_id: int | None = None,
+        profile: str | None = None,
+        given_up: dict[str, Any] | None = None,
     ) -> HistoryLine:
         """Let a version serve, if it earned it against whom it replaces.
 
@@ -63,14 +75,19 @@ class Registry(VersionBook):
             expected_generation: the alias's generation that the decision was made on.
             actor: who decides.
             reason: one sentence, shown as is.
+            run_id: the run that decides, if one does.
+            profile: what the release was chosen for.
+            given_up: what the choice gave up against the other candidates, in numbers.
 
         Raises:
             Conflict: the alias moved since.
             Stale: a required verdict compares with an earlier champion.
-            Refused: a required verdict is missing or no pass, or the version serves already.
+            Refused: a required verdict is missing or no pass, somebody rejected the version, or it
+                serves already.
+            Unapproved: all is earned, and the protected alias waits for people.
             Tampered: the policy's bytes are not the registered ones.
         """
-        _require_said(actor, reason)
+        require_said(actor, reason)
         require_name("alias", alias)
         self.artifacts.verify(self.version(name, version).artifact_digest)
         with self._database.write() as session:
@@ -78,8 +95,10 @@ class Registry(VersionBook):
             _require_generation(name, alias, generation, expected_generation)
             row = version_row(session, name, version)
             _require_other(session, row, alias)
-            _require_earned(session, row, alias, generation)
-            return self._move(session, row, alias, Kind.PROMOTE, actor, reason)
+            verdicts = _require_earned(session, row, alias, generation)
+            approvals = require_approved(session, row, alias, generation)
+            why = _Why(actor, reason, run_id, profile, given_up, verdicts, approvals)
+            return self._move(session, row, alias, Kind.PROMOTE, why)
 
     def rollback(
         self,
@@ -90,6 +109,9 @@ class Registry(VersionBook):
         actor: str,
         reason: str,
         expected_generation: int | None = None,
+        run_id: int | None = None,
+        profile: str | None = None,
+        given_up: dict[str, Any] | None = None,
     ) -> HistoryLine:
         """Let a version serve again that served before; no gate is asked.
 
@@ -101,13 +123,16 @@ class Registry(VersionBook):
             actor: who decides.
             reason: one sentence, shown as is.
             expected_generation: where given, the alias must still be there.
+            run_id: the run that decides, if one does.
+            profile: what the release is for.
+            given_up: what the choice gives up, in numbers.
 
         Raises:
             Refused: no such version served before.
             Tampered: its bytes are not the registered ones; `to` may name another.
             Conflict: the alias moved since.
         """
-        _require_said(actor, reason)
+        require_said(actor, reason)
         with self._database.write() as session:
             generation = generation_of(session, name, alias)
             if expected_generation is not None:
@@ -115,7 +140,8 @@ class Registry(VersionBook):
             lines = _lines(session, name, alias)
             row = version_row(session, name, _rollback_target(name, alias, lines, to))
             self.artifacts.verify(row.artifact_digest)
-            return self._move(session, row, alias, Kind.ROLLBACK, actor, reason)
+            why = _Why(actor, reason, run_id, profile, given_up)
+            return self._move(session, row, alias, Kind.ROLLBACK, why)
 
     def champion(self, name: str, alias: str = "champion") -> ModelVersion | None:
         """The version that serves, or None before the first promotion."""
@@ -152,10 +178,8 @@ class Registry(VersionBook):
         with self._database.read() as session:
             return tuple(_summary(session, name, count) for name, count in session.execute(query))
 
-    def _move(
-        self, session: Session, row: ModelVersionRow, alias: str, kind: Kind, actor: str, reason: str
-    ) -> HistoryLine:
-        """Point the alias at a version and write the line, in the caller's transaction."""
+    def _move(self, session: Session, row: ModelVersionRow, alias: str, kind: Kind, why: _Why) -> HistoryLine:
+        """Point the alias at a version and write history and ledger, in the caller's transaction."""
         before = session.get(AliasRow, (row.name, alias))
         generation = before.generation + 1 if before else 1
         line = HistoryRow(
@@ -164,15 +188,45 @@ class Registry(VersionBook):
             from_version=before.version if before else None,
             to_version=row.version,
             kind=kind,
-            actor=actor,
-            reason=reason,
+            actor=why.actor,
+            reason=why.reason,
             at=self._now(),
             generation=generation,
+            run_id=why.run_id,
+            profile=why.profile,
+            given_up=why.given_up,
         )
         _point(session, row, alias, generation)
         session.add(line)
         session.flush()
+        _chain(session, row, line, why)
         return entry(HistoryLine, line)
+
+
+@dataclass(frozen=True)
+class _Why:
+    """Who moves an alias, and what the move rests on."""
+
+    actor: str
+    reason: str
+    run_id: int | None
+    profile: str | None
+    given_up: dict[str, Any] | None
+    verdicts: Sequence[VerdictRow] = ()
+    approvals: Sequence[ApprovalRow] = ()
+
+
+def _chain(session: Session, row: ModelVersionRow, line: HistoryRow, why: _Why) -> None:
+    """Write the move into the ledger, and tell the outbox."""
+    (move,) = ledger.stored(session, "history", ledger.column("history", "seq") == line.seq)
+    version = stored_version(session, row)
+    run = required_row(session, RunRow, row.run_id, "run")
+    ids = [verdict.id for verdict in why.verdicts]
+    verdicts = ledger.stored(session, "verdicts", ledger.column("verdicts", "id").in_(ids))
+    approvals = approval_rows(session, why.approvals)
+    payload = ledger.move_payload(move, version, run.code_version, verdicts, approvals)
+    head = ledger.append(session, "move", row.name, line.alias, payload, line.at)
+    ledger.tell_moved(session, move, row.artifact_digest, head)
 
 
 def open_registry(
@@ -228,14 +282,6 @@ def _rollback_target(name: str, alias: str, lines: tuple[HistoryLine, ...], to: 
     return target
 
 
-def _require_said(actor: str, reason: str) -> None:
-    for what, text in (("actor", actor), ("reason", reason)):
-        if not text.strip():
-            raise BadInput(
-                f"expected who moves the alias and why, found an empty {what}; say it in a sentence"
-            )
-
-
 def _require_generation(name: str, alias: str, now: int, expected: int) -> None:
     if now != expected:
         raise Conflict(
@@ -250,8 +296,8 @@ def _require_other(session: Session, row: ModelVersionRow, alias: str) -> None:
         raise Refused(f"{row.name} version {row.version} already serves as {alias!r}; there is nothing to do")
 
 
-def _require_earned(session: Session, row: ModelVersionRow, alias: str, generation: int) -> None:
-    """Every required gate passed, against the champion that is about to be replaced."""
+def _require_earned(session: Session, row: ModelVersionRow, alias: str, generation: int) -> list[VerdictRow]:
+    """The verdicts of the required gates: all passed, against the champion that is about to be replaced."""
     this = f"{row.name} version {row.version}"
     again = f"run `factory gate {row.name} {row.version}`"
     if not row.required_gates:
@@ -268,6 +314,7 @@ def _require_earned(session: Session, row: ModelVersionRow, alias: str, generati
                 f"STALE: gate {gate!r} compared {this} with {verdict.champion} at generation "
                 f"{verdict.champion_generation} of {alias!r}, which is now at {generation}; {again}"
             )
+    return [latest[gate] for gate in row.required_gates]
 
 
 def _point(session: Session, row: ModelVersionRow, alias: str, generation: int) -> None:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
+
+from workgym.factory import ledger
 
 revision = "0002"
 down_revision = "0001"
@@ -36,6 +41,7 @@ def upgrade() -> None:
     op.add_column("history", sa.Column("profile", sa.String(), nullable=True))
     op.add_column("history", sa.Column("given_up", sa.Text(), nullable=True))
     op.add_column("verdicts", sa.Column("env_version", sa.String(), nullable=True))
+    tell_what_happened()
     guard = guard_sqlite if op.get_bind().dialect.name == "sqlite" else guard_postgresql
     guard()
 
@@ -199,6 +205,43 @@ def create_outbox() -> None:
         sa.Column("at", sa.String(), nullable=False),
         sa.PrimaryKeyConstraint("name", name=op.f("pk_mirrors")),
     )
+
+
+def tell_what_happened() -> None:
+    """Write the outbox and the ledger of a registry that had neither, in the order of the clock."""
+    connection = op.get_bind()
+    versions = {row["id"]: row for row in ledger.stored(connection, "model_versions")}
+    said = ledger.stored(connection, "verdicts")
+    moves = ledger.stored(connection, "history")
+    told = [(row["created_at"], 0, row["id"], row) for row in versions.values()]
+    told += [(row["created_at"], 1, row["id"], row) for row in said]
+    told += [(row["at"], 2, row["seq"], row) for row in moves]
+    numbered = {(row["name"], row["version"]): row for row in versions.values()}
+    for _, step, _, row in sorted(told, key=lambda one: one[:3]):
+        if step == 0:
+            ledger.tell_registered(connection, row)
+        elif step == 1:
+            ledger.tell_judged(connection, versions[row["version_id"]], [row])
+        else:
+            tell_move(row, numbered[row["model"], row["to_version"]], said)
+
+
+def tell_move(move: dict[str, Any], version: dict[str, Any], said: list[dict[str, Any]]) -> None:
+    """A line for a move that was made before there was a ledger."""
+    connection = op.get_bind()
+    run = sa.text("SELECT code_version FROM runs WHERE id = :id")
+    code_version = connection.execute(run, {"id": version["run_id"]}).scalar_one()
+    earned = {}
+    for one in said:
+        about = (one["version_id"], one["alias"], one["champion_generation"])
+        earlier = one["created_at"] <= move["at"]
+        if earlier and about == (version["id"], move["alias"], move["generation"] - 1):
+            earned[one["gate"]] = one
+    required = json.loads(version["required_gates"]) if move["kind"] == "promote" else []
+    verdicts = [earned[gate] for gate in required if gate in earned]
+    payload = ledger.move_payload(move, version, code_version, verdicts, [])
+    line = ledger.append(connection, "move", move["model"], move["alias"], payload, move["at"])
+    ledger.tell_moved(connection, move, version["artifact_digest"], line)
 
 
 def guard_sqlite() -> None:
