@@ -10,6 +10,9 @@ by the same decorator, and all of them are asked by name:
     @gate("thrift")
     def thrift(candidate: Scorecard, champion: Scorecard, options: Thrift) -> Finding: ...
 
+A gate that must know more than the scorecards takes a fourth parameter, `lab: Lab`: there it can let both
+policies play other scenarios, and read their files. Without a lab it is inconclusive.
+
 Before it decides, every gate makes sure that the scorecards can be compared at all (`Gate`), so no gate,
 ours or a plug-in's, passes on an empty suite, lost episodes or values that are not numbers. What each gate
 claims and how often it errs stands in docs/design/gates.md.
@@ -22,7 +25,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Generic, NamedTuple, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, get_type_hints
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -30,8 +33,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from workgym.factory.records import Outcome, Scorecard, Verdict
 from workgym.services.kernel import BadInput, Conflict, did_you_mean
 
+if TYPE_CHECKING:
+    from workgym.factory.lab import Lab
+
 GROUP = "workgym.gates"
-OURS = EntryPoint("builtin", "workgym.factory.builtin_gates", GROUP)
+OURS = (
+    EntryPoint("builtin", "workgym.factory.builtin_gates", GROUP),
+    EntryPoint("probing", "workgym.factory.probing_gates", GROUP),
+)
 Numbers = dict[str, float | int | str]
 
 
@@ -91,7 +100,7 @@ class Finding(NamedTuple):
 
 
 O_ = TypeVar("O_", bound=Options)
-Decide = Callable[[Scorecard, Scorecard, O_], Finding]
+Decide = Callable[..., Finding]  # (candidate, champion, options) or (candidate, champion, options, lab)
 
 
 @dataclass(frozen=True)
@@ -102,24 +111,31 @@ class Gate(Generic[O_]):
         name: what a pipeline calls it.
         kind: the model of its options.
         decide: the gate's own function; it sees at least one scenario, all paired.
+        sequential: whether it may be asked again and again as scenarios come in; its numbers then say
+            in `n_used` after how many it was sure, 0 while it is not.
+        plays: whether it takes a lab, in which it lets the policies play more than the scorecards tell.
     """
 
     name: str
     kind: type[O_]
-    decide: Decide[O_]
+    decide: Decide
+    sequential: bool = False
+    plays: bool = False
 
-    def __call__(self, candidate: Scorecard, champion: Scorecard, options: O_ | None = None) -> Verdict:
+    def __call__(
+        self, candidate: Scorecard, champion: Scorecard, options: O_ | None = None, lab: Lab | None = None
+    ) -> Verdict:
         """Judge the candidate against the champion.
 
         Raises:
             BadInput: the two were not evaluated on the same scenarios in the same order.
         """
         chosen = self.kind() if options is None else options
-        finding = self._find(candidate, champion, chosen)
+        finding = self._find(candidate, champion, chosen, lab)
         names = (candidate.policy, champion.policy, candidate.suite)
         return Verdict(self.name, finding.outcome, finding.sentence, finding.numbers, *names)
 
-    def _find(self, candidate: Scorecard, champion: Scorecard, options: O_) -> Finding:
+    def _find(self, candidate: Scorecard, champion: Scorecard, options: O_, lab: Lab | None) -> Finding:
         _same_suite(candidate, champion)
         reason = _lost(candidate, champion, options.dropped)
         if not reason:
@@ -127,11 +143,19 @@ class Gate(Generic[O_]):
             reason = _unusable(candidate, champion)
         if reason:
             return undecided(f"cannot be judged: {reason} (n={candidate.n})", {"n": candidate.n})
-        finding = _sound(self.decide(candidate, champion, options))
+        finding = _sound(self._decided(candidate, champion, options, lab))
         if _identical(candidate, champion):
             told = f"IDENTICAL results to {short(champion)} in every scenario: {finding.sentence}"
             return finding._replace(sentence=told)
         return finding
+
+    def _decided(self, candidate: Scorecard, champion: Scorecard, options: O_, lab: Lab | None) -> Finding:
+        if not self.plays:
+            return self.decide(candidate, champion, options)
+        if lab is None:
+            needs = "needs the policy itself, found its results alone; judge it where its files are, in a lab"
+            return undecided(f"{needs} (n={candidate.n})", {"n": candidate.n})
+        return self.decide(candidate, champion, options, lab)
 
 
 def undecided(sentence: str, numbers: Numbers) -> Finding:
@@ -248,18 +272,19 @@ def _plain(value: Any) -> float | int | str:
 _GATES: dict[str, Gate[Any]] = {}
 
 
-def gate(name: str) -> Callable[[Decide[O_]], Gate[O_]]:
+def gate(name: str, sequential: bool = False) -> Callable[[Decide], Gate[Any]]:
     """Enter a function `(candidate, champion, options) -> Finding` as the gate `name`.
 
-    Its third parameter's annotation is the model of its options.
+    Its third parameter's annotation is the model of its options; a fourth one gets the lab.
     """
 
-    def enter(decide: Decide[O_]) -> Gate[O_]:
-        kind = get_type_hints(decide)[list(inspect.signature(decide).parameters)[2]]
+    def enter(decide: Decide) -> Gate[Any]:
+        parameters = list(inspect.signature(decide).parameters)
+        kind = get_type_hints(decide)[parameters[2]]
         known = _GATES.get(name)
         if known and _address(known.decide) != _address(decide):
             raise Conflict(f"two gates are named {name!r}: {_address(known.decide)} and {_address(decide)}")
-        return _GATES.setdefault(name, Gate(name, kind, decide))
+        return _GATES.setdefault(name, Gate(name, kind, decide, sequential, plays=len(parameters) > 3))
 
     return enter
 
@@ -270,7 +295,7 @@ def _address(function: Callable[..., Any]) -> str:
 
 @cache
 def _load_plug_ins() -> None:
-    for point in (OURS, *entry_points(group=GROUP)):
+    for point in (*OURS, *entry_points(group=GROUP)):
         try:
             point.load()
         except (ImportError, AttributeError) as error:
@@ -324,6 +349,7 @@ def judge(
     gates: Mapping[str, Mapping[str, Any]],
     candidates: int = 1,
     bootstrap: bool = False,
+    lab: Lab | None = None,
 ) -> list[Verdict]:
     """Ask each named gate, in the order given.
 
@@ -334,10 +360,11 @@ def judge(
         candidates: how many were tried on this suite, the judged one included.
         bootstrap: whether there is no champion yet. The `bootstrap` gate is then asked whether it is
             named or not; otherwise it is read and left out.
+        lab: where gates can let the policies play; those that need one are inconclusive without it.
     """
     asked = configure({**gates, "bootstrap": gates.get("bootstrap", {})}, candidates)
     return [
-        _GATES[name](candidate, champion, options)
+        _GATES[name](candidate, champion, options, lab)
         for name, options in asked.items()
         if bootstrap or name != "bootstrap"
     ]
