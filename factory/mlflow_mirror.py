@@ -100,6 +100,8 @@ class MlflowMirror:
 
     def hear(self, line: Line) -> None:
         """Bring the version that the line names up to date, and the alias if one moved."""
+        if "version" not in line.payload:  # of no interest to whoever loads models
+            return
         model, number = line.payload["model"], line.payload["version"]
         there = self._version(self._registry.version(model, number))
         if line.topic == ALIAS_MOVED:
