@@ -18,7 +18,7 @@ from workgym.factory.database import Database
 from workgym.factory.entries import Baseline, CurvePoint, Run, Training, entry
 from workgym.factory.records import Scorecard
 from workgym.factory.states import RunStatus, TrainingStatus, moved
-from workgym.factory.tables import Base, BaselineRow, CurvePointRow, RunRow, TrainingRow
+from workgym.factory.tables import Base, BaselineRow, CurvePointRow, DriverRow, RunRow, TrainingRow
 from workgym.services.kernel import BadInput, Conflict, NotFound
 
 Clock = Callable[[], datetime]
@@ -30,6 +30,10 @@ _SAME_START_S = 2.0
 def utc_now() -> datetime:
     """The wall clock."""
     return datetime.now(UTC)
+
+
+class Fenced(Conflict):
+    """The run is no longer ours: somebody took it over or cancelled it; nothing was changed."""
 
 
 class RunBook:
@@ -44,6 +48,7 @@ class RunBook:
     def __init__(self, url: str | URL, artifacts: ArtifactStore, clock: Clock = utc_now) -> None:
         self.artifacts = artifacts
         self._clock = clock
+        self._epochs: dict[int, int] = {}  # of the runs that this registry drives
         self._database = Database(url)
         self.reap_abandoned()
 
@@ -70,7 +75,7 @@ class RunBook:
             status=RunStatus.RUNNING,
             started_at=self._now(),
             message="",
-            **_this_process(),
+            **this_process(),
         )
         with self._database.write() as session:
             session.add(row)
@@ -91,7 +96,7 @@ class RunBook:
             row = required_row(session, RunRow, run_id, "run")
             row.status = moved(f"run {run_id}", RunStatus(row.status), RunStatus.RUNNING)
             row.finished_at, row.message = None, ""
-            for name, value in _this_process().items():
+            for name, value in this_process().items():
                 setattr(row, name, value)
             return entry(Run, row)
 
@@ -100,7 +105,7 @@ class RunBook:
         if not any(run.status is RunStatus.ABANDONED for run in self._running()):
             return ()
         with self._database.write() as session:
-            dead = [row for row in session.scalars(_running_rows()) if _process_is_gone(row)]
+            dead = [row for row in session.scalars(_running_rows()) if process_is_gone(row)]
             for row in dead:
                 self._close(session, row, RunStatus.ABANDONED, f"process {row.pid} ended without a word")
             return tuple(entry(Run, row) for row in dead)
@@ -135,6 +140,7 @@ class RunBook:
             Conflict: the run is over, or the recipe is another one than at the first start.
         """
         with self._database.write() as session:
+            self._fence(session, run_id)
             _require_running(required_row(session, RunRow, run_id, "run"))
             row = session.scalar(select(TrainingRow).filter_by(run_id=run_id, variant=variant, seed=seed))
             if row is None:
@@ -152,9 +158,12 @@ class RunBook:
                 raise BadInput(f"expected finite numbers on a learning curve, found {point}; drop the point")
         with self._database.write() as session:
             row = required_row(session, TrainingRow, training_id, "training")
-            moved(f"training {training_id}", TrainingStatus(row.status), TrainingStatus.RUNNING)
+            self._fence(session, row.run_id)
             known = set(session.scalars(select(CurvePointRow.steps).filter_by(training_id=training_id)))
             fresh = {point.steps: point for point in points if point.steps not in known}
+            if not fresh:
+                return
+            moved(f"training {training_id}", TrainingStatus(row.status), TrainingStatus.RUNNING)
             session.add_all(CurvePointRow(training_id=training_id, **vars(point)) for point in fresh.values())
             row.steps = max([row.steps, *fresh])
             row.cpu_seconds = max([row.cpu_seconds, *(point.cpu_seconds for point in fresh.values())])
@@ -162,9 +171,13 @@ class RunBook:
     def finish_training(
         self, training_id: int, policy_digest: str, *, steps: int, cpu_seconds: float
     ) -> Training:
-        """Close a training whose policy is in the artifact store."""
+        """Close a training whose policy is in the artifact store; saying it twice changes nothing."""
         self.artifacts.verify(policy_digest)
         with self._database.write() as session:
+            row = required_row(session, TrainingRow, training_id, "training")
+            self._fence(session, row.run_id)
+            if row.status == TrainingStatus.FINISHED and row.policy_digest == policy_digest:
+                return entry(Training, row)
             row = self._move_training(session, training_id, TrainingStatus.FINISHED)
             row.policy_digest, row.steps, row.cpu_seconds = policy_digest, steps, cpu_seconds
             return entry(Training, row)
@@ -173,6 +186,7 @@ class RunBook:
         """Close a training that gave no policy; `start_training` may begin it again."""
         with self._database.write() as session:
             row = self._move_training(session, training_id, TrainingStatus.FAILED)
+            self._fence(session, row.run_id)
             row.message = message
             return entry(Training, row)
 
@@ -197,6 +211,7 @@ class RunBook:
         require_scenarios(card)
         digest = self.put_scorecard(card)
         with self._database.write() as session:
+            self._fence(session, run_id)
             required_row(session, RunRow, run_id, "run")
             row = session.get(BaselineRow, (run_id, card.policy))
             if row is None:
@@ -232,9 +247,22 @@ class RunBook:
 
     def _close_run(self, run_id: int, status: RunStatus, message: str) -> Run:
         with self._database.write() as session:
+            self._fence(session, run_id)
             row = required_row(session, RunRow, run_id, "run")
             self._close(session, row, status, message)
             return entry(Run, row)
+
+    def _fence(self, session: Session, run_id: int) -> None:
+        """Refuse a scheduler whose run was taken over or cancelled; others, by hand, may pass."""
+        epoch = self._epochs.get(run_id)
+        if epoch is None:
+            return
+        driver = session.get_one(DriverRow, run_id)
+        if driver.epoch != epoch:
+            raise Fenced(f"run {run_id} was taken over by {driver.owner}; this scheduler stops")
+        run = session.get_one(RunRow, run_id)
+        if run.status != RunStatus.RUNNING:
+            raise Fenced(f"run {run_id} is {run.status}: {run.message or 'closed elsewhere'}")
 
     def _close(self, session: Session, row: RunRow, status: RunStatus, message: str) -> None:
         """End a run, and the trainings that it leaves behind."""
@@ -315,18 +343,19 @@ def _running_rows() -> Any:
     return select(RunRow).filter_by(status=RunStatus.RUNNING).order_by(RunRow.id)
 
 
-def _this_process() -> dict[str, Any]:
+def this_process() -> dict[str, Any]:
+    """The columns of a run that name this process."""
     started = psutil.Process().create_time()
     return {"host": socket.gethostname(), "pid": os.getpid(), "process_started": started}
 
 
 def _shown(row: RunRow) -> Run:
     run = entry(Run, row)
-    gone = run.status is RunStatus.RUNNING and _process_is_gone(row)
+    gone = run.status is RunStatus.RUNNING and process_is_gone(row)
     return Run(**{**vars(run), "status": RunStatus.ABANDONED}) if gone else run
 
 
-def _process_is_gone(row: RunRow) -> bool:
+def process_is_gone(row: RunRow) -> bool:
     """Whether this host can tell that the run's process ended; another host's is left alone."""
     if row.host != socket.gethostname():
         return False

@@ -41,7 +41,7 @@ _FOLLOWS: dict[type[StrEnum], dict[str, set[str]]] = {
         "running": {"finished", "failed", "abandoned"},
         "abandoned": {"running"},
         "finished": set(),
-        "failed": set(),
+        "failed": {"abandoned"},  # by `factory retry`
     },
     TrainingStatus: {
         "running": {"running", "finished", "failed", "abandoned"},
