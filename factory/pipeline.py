@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from workgym.factory.space import Dimension, SearchSpec
 from workgym.services.kernel import BadInput, NotFound, did_you_mean
 
 
@@ -41,7 +42,14 @@ class VariantSpec(_Part):
         default_factory=dict, description="how this variant sees the env and acts in it: actions, observation"
     )
     seeds: tuple[int, ...] | None = Field(default=None, min_length=1)
+    teacher: str | None = Field(
+        default=None,
+        pattern=r"^([a-z][a-z0-9-]*|version:[1-9][0-9]*|variant:[a-z0-9][a-z0-9-]*)$",
+        description="whom it begins as or learns from: an alias as champion, version:3, or variant:reliable "
+        "of this run with the same seed",
+    )
     recipe: dict[str, Any] = Field(default_factory=dict)
+    search: SearchSpec | None = Field(default=None, description="looks for the recipe; docs/design/search.md")
 
 
 class ReleaseSpec(_Part):
@@ -103,6 +111,20 @@ class Pipeline(_Part):
         return self
 
     @model_validator(mode="after")
+    def _teachers_are_others(self) -> Pipeline:
+        taught = {variant.name: (variant.teacher or "") for variant in self.variants}
+        for name in taught:
+            seen, at = [name], name
+            while taught[at].startswith("variant:"):
+                at = taught[at].removeprefix("variant:")
+                if at not in taught:
+                    raise ValueError(did_you_mean(f"teacher of variant {seen[-1]!r}", at, sorted(taught)))
+                if at in seen:
+                    raise ValueError(f"variants teach each other in a circle: {' <- '.join([*seen, at])}")
+                seen.append(at)
+        return self
+
+    @model_validator(mode="after")
     def _releases_fit(self) -> Pipeline:
         for release in self.releases:
             for name in release.gates:
@@ -156,4 +178,6 @@ def _owner(loc: tuple[str | int, ...]) -> type[BaseModel]:
         "promotion": ReleaseSpec,
         "releases": ReleaseSpec,
     }
+    if "search" in loc[:-1]:
+        return Dimension if "space" in loc else SearchSpec
     return parts.get(str(loc[0]), Pipeline) if len(loc) > 1 else Pipeline

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from workgym.agents.policy import VIEW
+from workgym.agents.focal.recipe import ALGORITHM as FOCAL
+from workgym.agents.policy import HEADER, VIEW, files_digest
 from workgym.agents.presets import PRESETS
 from workgym.agents.training import AnyRecipe, make_recipe
 from workgym.factory.pipeline import Pipeline, VariantSpec
@@ -42,32 +43,94 @@ class Job:
         return f"{self.variant}/{self.recipe.seed}"
 
 
-def plan(pipeline: Pipeline) -> list[Job]:
-    """Every (variant, seed) of a pipeline.
+Files = Mapping[str, bytes]
+
+
+def plan(pipeline: Pipeline, teachers: Mapping[str, Files] | None = None) -> list[Job]:
+    """Every (variant, seed) of a pipeline whose teacher is there.
+
+    Variants that are searched are not among them: `factory.search` plans those.
+
+    Args:
+        pipeline: what is asked for.
+        teachers: files of saved policies by the name that `teacher_of` gives them.
 
     Raises:
         BadInput: a variant names an unknown preset or a field that recipes do not have.
     """
+    known = teachers or {}
     return [
-        _job(pipeline, variant, seed)
-        for variant in pipeline.variants
-        for seed in (variant.seeds or pipeline.training.seeds)
+        job_of(pipeline, variant, seed, _taught(pipeline, variant, known[name]) if name else None)
+        for variant, seed in _asked(pipeline)
+        if (name := teacher_of(variant, seed)) is None or name in known
     ]
 
 
-def _job(pipeline: Pipeline, variant: VariantSpec, seed: int) -> Job:
+def teacher_of(variant: VariantSpec, seed: int) -> str | None:
+    """Whom a training learns from: an alias, `version:3`, or `variant:` and a job's name; None: nobody."""
+    of_this_run = variant.teacher is not None and variant.teacher.startswith("variant:")
+    return f"{variant.teacher}/{seed}" if of_this_run else variant.teacher
+
+
+def teachers_of(pipeline: Pipeline) -> list[str]:
+    """Everybody that its variants learn from, once."""
+    return list(dict.fromkeys(filter(None, (teacher_of(*asked) for asked in _asked(pipeline)))))
+
+
+def _taught(pipeline: Pipeline, variant: VariantSpec, teacher: Files) -> dict[str, Any]:
+    """Fields of a recipe that follow from its teacher; an update has the net of whom it updates."""
+    taught: dict[str, Any] = {"teacher": files_digest(teacher)}
+    if _fields(pipeline, variant).get("algorithm") == FOCAL:
+        header = json.loads(teacher.get(HEADER, b"{}"))
+        taught |= {"net": header.get("hidden", []), "activation": header.get("activation", "")}
+    return taught
+
+
+def _asked(pipeline: Pipeline) -> Iterator[tuple[VariantSpec, int]]:
+    for variant in pipeline.variants:
+        if variant.search is None:
+            for seed in seeds_of(pipeline, variant):
+                yield variant, seed
+
+
+def seeds_of(pipeline: Pipeline, variant: VariantSpec) -> tuple[int, ...]:
+    """The seeds that a variant is trained with."""
+    return variant.seeds or pipeline.training.seeds
+
+
+def job_of(
+    pipeline: Pipeline,
+    variant: VariantSpec,
+    seed: int,
+    changes: Mapping[str, Any] | None = None,
+    name: str = "",
+) -> Job:
+    """The training of a variant with a seed; `changes` to its recipe win over what the pipeline says.
+
+    Raises:
+        BadInput: the variant names an unknown preset or a field that recipes do not have.
+    """
+    fields = {**_fields(pipeline, variant), **(changes or {})}
+    for part in variant.view:
+        if part not in VIEW:
+            raise BadInput(did_you_mean(f"part of the view of {variant.name}", part, list(VIEW)))
+    env_kwargs = {**pipeline.env_kwargs, **variant.view}
+    fields |= {"env_id": pipeline.env, "env_kwargs": env_kwargs, "seed": seed}
+    return job_named(name or variant.name, variant.purpose, make_recipe(fields))
+
+
+def _fields(pipeline: Pipeline, variant: VariantSpec) -> dict[str, Any]:
+    """What a variant says of its recipe, with its preset and what all variants share."""
     if variant.preset is not None and variant.preset not in PRESETS:
         raise BadInput(did_you_mean("preset", variant.preset, sorted(PRESETS)))
     preset = PRESETS[variant.preset] if variant.preset else {}
-    fields: dict[str, Any] = {**preset, **pipeline.training.recipe, **variant.recipe}
-    for name in variant.view:
-        if name not in VIEW:
-            raise BadInput(did_you_mean(f"part of the view of {variant.name}", name, list(VIEW)))
-    env_kwargs = {**pipeline.env_kwargs, **variant.view}
-    fields |= {"env_id": pipeline.env, "env_kwargs": env_kwargs, "seed": seed}
-    recipe = make_recipe(fields)
+    return {**preset, **pipeline.training.recipe, **variant.recipe}
+
+
+def job_named(variant: str, purpose: str, recipe: AnyRecipe) -> Job:
+    """The training of a recipe by the code that stands here."""
     whole = hashlib.sha256((recipe.digest() + code_digest()).encode()).hexdigest()
-    return Job(variant.name, variant.purpose, recipe, whole)
+    return Job(variant, purpose, recipe, whole)
 
 
 @lru_cache(maxsize=1)
