@@ -10,7 +10,7 @@ import gymnasium as gym
 from workgym.agents.baselines import baselines
 from workgym.agents.policy import Policy, load_policy
 from workgym.envs.base import Env
-from workgym.factory.entries import ModelVersion
+from workgym.factory.entries import HistoryLine, ModelVersion
 from workgym.factory.evaluate import evaluate, gate_suite
 from workgym.factory.gates import judge
 from workgym.factory.pipeline import Pipeline, ReleaseSpec
@@ -62,6 +62,26 @@ def opponent_of(
     """Who serves as `alias`, or the best rule while nobody does."""
     generation = registry.generation(pipeline.name, alias)
     champion = registry.champion(pipeline.name, alias)
+    return _opponent(pipeline, registry, suite, rules, alias, generation, champion)
+
+
+def opponent_before(
+    pipeline: Pipeline, registry: Registry, suite: Suite, rules: tuple[Scorecard, ...], line: HistoryLine
+) -> Opponent:
+    """Who served before an alias was moved."""
+    before = None if line.from_version is None else registry.version(line.model, line.from_version)
+    return _opponent(pipeline, registry, suite, rules, line.alias, line.generation - 1, before)
+
+
+def _opponent(
+    pipeline: Pipeline,
+    registry: Registry,
+    suite: Suite,
+    rules: tuple[Scorecard, ...],
+    alias: str,
+    generation: int,
+    champion: ModelVersion | None,
+) -> Opponent:
     if champion is None:
         return Opponent(rules[0].policy, rules[0], generation, None)
     name = f"{alias} v{champion.version}"

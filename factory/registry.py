@@ -91,6 +91,8 @@ class Registry(ApprovalBook):
         require_name("alias", alias)
         self.artifacts.verify(self.version(name, version).artifact_digest)
         with self._database.write() as session:
+            if run_id is not None:
+                self._fence(session, run_id)
             generation = generation_of(session, name, alias)
             _require_generation(name, alias, generation, expected_generation)
             row = version_row(session, name, version)

@@ -5,10 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from workgym.factory import crash
 from workgym.factory.entries import HistoryLine, ModelVersion, Run
 from workgym.factory.evaluate import evaluate, latency
 from workgym.factory.gates import promotable
-from workgym.factory.judging import Opponent, judge_against, opponent_of, policy_of, required_gates
+from workgym.factory.judging import (
+    Opponent,
+    judge_against,
+    opponent_before,
+    opponent_of,
+    policy_of,
+    required_gates,
+)
 from workgym.factory.pipeline import Pipeline, ReleaseSpec
 from workgym.factory.profiles import Measures, Pick, is_better, measure, measured_by, pick, shown, within
 from workgym.factory.records import Outcome, Scorecard, Verdict
@@ -98,6 +106,7 @@ class Desk:
         """Evaluate a trained policy and register it."""
         artifact = self.registry.artifacts.put_folder(trained.files)
         self.registry.finish_training(training, artifact, steps=steps, cpu_seconds=cpu_seconds)
+        crash.here("training:finished")
         card = self._evaluate(artifact)
         aliases = [release.alias for release in self.pipeline.releases]
         first = any(self.registry.generation(self.pipeline.name, alias) == 0 for alias in aliases)
@@ -114,6 +123,7 @@ class Desk:
                 "training": trained.job.digest,
             },
         )
+        crash.here("version:registered")
         size = sum(map(len, trained.files.values()))
         return Candidate(trained, version, card, size, cpu_seconds)
 
@@ -123,7 +133,12 @@ class Desk:
         return replace(card, latency_us=latency(policy, self.pipeline.env, self.pipeline.env_kwargs))
 
     def release(self, spec: ReleaseSpec, candidates: Sequence[Candidate]) -> Released:
-        """Judge every candidate for a release and promote the one that its profile picks."""
+        """Judge every candidate for a release and promote the one that its profile picks.
+
+        A run that promoted before it was killed tells what it did, and does nothing twice.
+        """
+        if (line := self._moved(spec)) is not None:
+            return self._told(spec, line, candidates)
         opponent = opponent_of(self.pipeline, self.registry, self.suite, self.rules, spec.alias)
         judged = [self._judge(spec, opponent, candidate) for candidate in candidates]
         judged.sort(key=lambda one: -one.measures["profit"])
@@ -132,6 +147,28 @@ class Desk:
         if isinstance(chosen, str):
             return Released(spec, opponent, tuple(judged), None, self._kept(opponent, judged, chosen))
         return self._promote(spec, opponent, tuple(judged), passed[chosen.number], chosen)
+
+    def _moved(self, spec: ReleaseSpec) -> HistoryLine | None:
+        """How this run moved the release's alias before it was killed, if it did."""
+        lines = self.registry.history(self.pipeline.name)
+        own = (line for line in lines if line.run_id == self.record.id and line.alias == spec.alias)
+        return next(own, None)
+
+    def _told(self, spec: ReleaseSpec, line: HistoryLine, candidates: Sequence[Candidate]) -> Released:
+        """What a release came to, from what was recorded of it."""
+        opponent = opponent_before(self.pipeline, self.registry, self.suite, self.rules, line)
+        judged = [
+            Judged(
+                candidate,
+                self.registry.verdicts_at(candidate.version, spec.alias, opponent.generation),
+                self.registry.measures(candidate.version, spec.alias),
+            )
+            for candidate in candidates
+        ]
+        judged.sort(key=lambda one: -one.measures["profit"])
+        best = next(one.candidate for one in judged if one.candidate.version.version == line.to_version)
+        sentence = f"{best.version} is {spec.alias}: {line.reason}"
+        return Released(spec, opponent, tuple(judged), line, sentence)
 
     def _judge(self, spec: ReleaseSpec, opponent: Opponent, candidate: Candidate) -> Judged:
         verdicts = judge_against(self.pipeline, spec, candidate.card, opponent, self.tried)
@@ -142,6 +179,7 @@ class Desk:
             candidate.card, opponent.card, bytes_=candidate.bytes, cpu_seconds=candidate.cpu_seconds
         )
         self.registry.record_measures(version, spec.alias, measures)
+        crash.here("version:judged")
         kept = replace(candidate, version=version)
         return Judged(kept, tuple(verdicts), measures)
 
@@ -189,7 +227,9 @@ class Desk:
             expected_generation=opponent.generation,
             actor=ACTOR,
             reason=f"{name} {why}",
+            run_id=self.record.id,
         )
+        crash.here("alias:promoted")
         sentence = f"{best.candidate.version} ({name}) is {spec.alias}: {why}"
         return Released(spec, opponent, judged, line, sentence)
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Protocol, cast
+from typing import Any, NoReturn, Protocol, cast
 
 import gymnasium as gym
 
 from workgym.envs.base import VectorEnv
+from workgym.factory import crash
+from workgym.factory.drivers import Pulse
+from workgym.factory.engines import Engine
 from workgym.factory.entries import CurvePoint, Run
+from workgym.factory.foreman import Foreman
 from workgym.factory.gates import configure
 from workgym.factory.judging import env_version, rule_cards, suite_of
 from workgym.factory.pipeline import Pipeline
@@ -20,7 +25,9 @@ from workgym.factory.profiles import is_better, measured_by
 from workgym.factory.records import Scorecard
 from workgym.factory.registry import Registry
 from workgym.factory.releasing import Candidate, Desk, Released
-from workgym.factory.train import Engine, Progress, Trained, train
+from workgym.factory.runs import Fenced
+from workgym.factory.train import CHUNK, Progress, Trained, Trainings, train
+from workgym.services.kernel import BadInput, Conflict
 
 
 @dataclass(frozen=True)
@@ -53,18 +60,32 @@ class Watcher(Protocol):
         """Trainings moved on."""
 
 
-def run(pipeline: Pipeline, registry: Registry, home: Path, engine: Engine, watcher: Watcher) -> Result:
+def run(
+    pipeline: Pipeline, registry: Registry, engine: Engine, watcher: Watcher, run_id: int | None = None
+) -> Result:
     """Run a pipeline from end to end.
+
+    An unfinished run of the same pipeline and code is continued: what is committed is not done again.
+
+    Args:
+        pipeline: what to do.
+        registry: remembers it.
+        engine: does the calls.
+        watcher: is told.
+        run_id: an unfinished run of this pipeline, to go on with that one.
 
     Raises:
         BadInput: the pipeline names something that does not exist; nothing was trained.
-        InfrastructureFault: a worker died too often; the same command continues.
+        Conflict: another scheduler drives the run.
+        Fenced: another scheduler took the run over, or somebody cancelled it.
+        InfrastructureFault: a worker died too often; `factory retry` goes on.
     """
     jobs = _prepare(pipeline)
-    with _recorded(pipeline, registry) as record:
+    with _driven(registry, _opened(pipeline, registry, run_id)) as record:
         watcher.stage(f"training {len(jobs)} candidates")
         trainings = _start_trainings(registry, record, jobs)
-        trained = train(home, jobs, engine, _curves(registry, trainings, watcher.training))
+        line = Trainings(registry, Foreman(registry, record.id, engine))
+        trained = train(line, jobs, _curves(registry, trainings, watcher.training))
         watcher.stage(f"evaluating on the {pipeline.suite.split} suite")
         suite = suite_of(pipeline)
         rules = rule_cards(pipeline, suite)
@@ -74,6 +95,7 @@ def run(pipeline: Pipeline, registry: Registry, home: Path, engine: Engine, watc
         candidates = [_keep(desk, one, trainings[one.job.name]) for one in trained]
         releases = tuple(desk.release(spec, candidates) for spec in pipeline.releases)
         result = Result(record, rules, releases)
+        crash.here("run:finishing")
         return replace(result, run=registry.finish_run(record.id, result.sentence))
 
 
@@ -96,18 +118,51 @@ def _prepare(pipeline: Pipeline) -> list[Job]:
     return jobs
 
 
-@contextmanager
-def _recorded(pipeline: Pipeline, registry: Registry) -> Iterator[Run]:
-    """A row for the run, closed whatever happens."""
-    record = registry.start_run(
+def resume(registry: Registry, run_id: int, engine: Engine, watcher: Watcher) -> Result:
+    """Go on with an unfinished run, by the pipeline that it was begun with.
+
+    Raises:
+        Conflict: it is over, another scheduler drives it, or today's code is not the run's.
+    """
+    record = registry.run(run_id)
+    if "variants" not in record.spec:
+        raise BadInput(f"run {run_id} was written by hand, expected a pipeline behind it; run one")
+    pipeline = Pipeline.model_validate(record.spec)
+    now = {"code": code_digest(), "env": env_version(pipeline)}
+    then = {"code": record.code_version, "env": record.env_version}
+    if changed := [name for name in now if now[name] != then[name]]:
+        raise Conflict(
+            f"run {run_id} was begun with other {' and '.join(changed)}: {then}, today's are {now}; "
+            "go back to those, or begin another run with `factory run`"
+        )
+    return run(pipeline, registry, engine, watcher, run_id)
+
+
+def _opened(pipeline: Pipeline, registry: Registry, run_id: int | None) -> Run:
+    """The run that this process drives from now on."""
+    if run_id is not None:
+        return registry.drive(run_id)
+    return registry.open_run(
         pipeline.name,
         pipeline.model_dump(mode="json"),
         env_id=pipeline.env,
         env_version=env_version(pipeline),
         code_version=code_digest(),
     )
+
+
+@contextmanager
+def _driven(registry: Registry, record: Run) -> Iterator[Run]:
+    """A run that stays ours while the block lasts, and can be resumed at once when it is interrupted."""
     try:
-        yield record
+        with _terminable(), Pulse(registry, record.id):
+            yield record
+    except Fenced:
+        raise
+    except (KeyboardInterrupt, SystemExit):  # Ray turns SIGTERM into the latter
+        with suppress(Fenced):
+            registry.abandon_run(record.id, f"interrupted; `factory resume {record.id}` goes on")
+        raise KeyboardInterrupt from None
     except BaseException as error:
         registry.fail_run(
             record.id, f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
@@ -115,13 +170,36 @@ def _recorded(pipeline: Pipeline, registry: Registry) -> Iterator[Run]:
         raise
 
 
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM ends the block as Ctrl-C does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _interrupt(number: int, frame: Any) -> NoReturn:
+    raise KeyboardInterrupt
+
+
 def _start_trainings(registry: Registry, record: Run, jobs: list[Job]) -> dict[str, int]:
     """A row for each training; their ids by the job's name."""
     ids = {}
     for job in jobs:
         recipe = job.recipe
+        done = registry.committed(CHUNK, job.digest)
         row = registry.start_training(
-            record.id, job.variant, algorithm=recipe.algorithm, seed=recipe.seed, recipe=recipe.to_dict()
+            record.id,
+            job.variant,
+            algorithm=recipe.algorithm,
+            seed=recipe.seed,
+            recipe=recipe.to_dict(),
+            from_steps=sum(int(one.result["report"]["steps"]) for one in done),
         )
         ids[job.name] = row.id
     return ids

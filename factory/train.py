@@ -1,26 +1,30 @@
-"""Trainings as Ray tasks, each a chain of pure chunks that survives any kill.
+"""Trainings side by side, each a chain of pure chunks that survives any kill.
 
-A training keeps its state under its content digest: `chunk-<k>.safetensors` is the state after k
-chunks. Chunks are pure functions, so whoever continues (a retried task, tomorrow's run) ends with
-the same weights as an undisturbed training.
+A chunk is a task under the key ("chunk", digest of the training, k), whose artifact is the state after
+k + 1 chunks. Whoever continues, after a kill or tomorrow, finds what is committed and ends with the
+same weights as an undisturbed training.
+
+    trainings = Trainings(registry, foreman)
+    trainings.want(job, 3)             # the first three chunks
+    while trainings.busy:
+        moved = trainings.collect()
+    files = trainings.policy(job)
 """
 
 from __future__ import annotations
 
-import json
-import logging
-import os
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any, Literal
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from typing import Any
 
+from workgym.factory.engines import Answer, Call, Resources
+from workgym.factory.foreman import POLL_S, Foreman, Work
 from workgym.factory.plan import Job
-from workgym.services.kernel import InfrastructureFault
+from workgym.factory.work import Committed, Key, WorkBook
+from workgym.services.kernel import BadInput
 
-Engine = Literal["ray", "local"]
-ATTEMPTS = 4  # of one training before the run gives up: machines die, code that always dies must not loop
-POLL_SECONDS = 0.25
+CHUNK = "chunk"
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,7 @@ class Progress:
         job: the training.
         chunks: finished chunks.
         of: all chunks.
-        attempts: how many times a process took it up.
+        attempts: tries at its chunks that were lost or failed, and one more.
         curve: one entry a chunk, the fields of `agents.training.ChunkReport` or of another learner's.
     """
 
@@ -50,7 +54,7 @@ class Trained:
         job: the training.
         files: the policy, name to bytes, as `agents.policy` loads it.
         progress: how it went.
-        reused: whether an earlier run had trained it already.
+        reused: whether all of it was trained already.
     """
 
     job: Job
@@ -59,144 +63,153 @@ class Trained:
     reused: bool
 
 
-class TrainingFolder:
-    """Where one training keeps its chunks; every write is complete or absent."""
-
-    def __init__(self, root: Path, job: Job) -> None:
-        self.path = root / "training" / job.digest[:32]
-        self.job = job
-
-    def open(self) -> None:
-        """Create the folder and note that a process took the training up."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / "attempts").open("a") as file:
-            file.write(f"{os.getpid()}\n")
-
-    def last(self) -> int:
-        """How many chunks are done."""
-        done = [int(path.stem.split("-")[1]) for path in self.path.glob("chunk-*.safetensors")]
-        return max(done, default=0)
-
-    def read(self, k: int) -> bytes:
-        """State after k chunks."""
-        return (self.path / f"chunk-{k}.safetensors").read_bytes()
-
-    def write(self, k: int, state: bytes, report: dict[str, Any]) -> None:
-        """Keep the state after k chunks and drop the one before."""
-        self._replace(f"report-{k}.json", json.dumps(report).encode())
-        self._replace(f"chunk-{k}.safetensors", state)
-        (self.path / f"chunk-{k - 1}.safetensors").unlink(missing_ok=True)
-
-    def _replace(self, name: str, data: bytes) -> None:
-        temporary = self.path / f".{name}.{os.getpid()}"
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self.path / name)
-
-    def pids(self) -> list[int]:
-        """Processes that took the training up, oldest first."""
-        path = self.path / "attempts"
-        return [int(line) for line in path.read_text().split()] if path.exists() else []
-
-    def progress(self) -> Progress:
-        """How far the training is."""
-        done = self.last()
-        reports = [self.path / f"report-{k}.json" for k in range(1, done + 1)]
-        curve = tuple(json.loads(path.read_text()) for path in reports)
-        return Progress(self.job, done, self.job.recipe.chunks, len(self.pids()), curve)
-
-
-def work(root: Path, job: Job) -> None:
-    """Train until the last chunk is kept; continues where an earlier attempt stopped."""
+def play_chunk(
+    recipe: Any, k: int, state: bytes | None, inputs: Mapping[str, Mapping[str, bytes]] | None = None
+) -> Answer:
+    """The state after k + 1 chunks and the report of chunk k; without a state, from the beginning."""
     from workgym.agents.training import initial_state, train_chunk  # torch is heavy: only where it trains
 
-    folder = TrainingFolder(root, job)
-    folder.open()
-    k = folder.last()
-    state = folder.read(k) if k else initial_state(job.recipe)
-    while k < job.recipe.chunks:
-        state, report = train_chunk(job.recipe, k, state)
-        k += 1
-        folder.write(k, state, asdict(report))
+    after, report = train_chunk(recipe, k, initial_state(recipe, inputs) if state is None else state)
+    return after, {"report": asdict(report)}
+
+
+@dataclass
+class _Line:
+    """One training on its way.
+
+    Attributes:
+        states: artifact of the state after each chunk.
+        wanted: chunks that somebody wants.
+        under_way: whether its next chunk is asked for.
+    """
+
+    job: Job
+    states: list[str] = field(default_factory=list)
+    curve: list[dict[str, Any]] = field(default_factory=list)
+    found: int = 0
+    wanted: int = 0
+    under_way: bool = False
+
+    def take(self, done: Committed) -> None:
+        if done.artifact is None:
+            raise BadInput(f"chunk {done.key.seq} of {self.job.name} was committed without a state")
+        self.states.append(done.artifact)
+        self.curve.append(done.result["report"])
+
+
+class Trainings:
+    """Trains jobs up to the chunks that are wanted, at most one chunk of each at a time.
+
+    Args:
+        registry: holds the chunks and their states.
+        foreman: has them done.
+        resources: what a chunk needs of a machine.
+    """
+
+    def __init__(self, registry: WorkBook, foreman: Foreman, resources: Resources | None = None) -> None:
+        self._registry = registry
+        self._foreman = foreman
+        self._resources = resources or Resources()
+        self._lines: dict[str, _Line] = {}
+
+    @property
+    def busy(self) -> bool:
+        """Whether a wanted chunk is missing."""
+        return any(line.under_way for line in self._lines.values())
+
+    def want(self, job: Job, chunks: int | None = None) -> Progress:
+        """Ask for a training's first chunks, by default for all; never fewer than before."""
+        line = self._lines.get(job.digest) or self._open(job)
+        line.wanted = max(line.wanted, min(chunks or job.recipe.chunks, job.recipe.chunks))
+        self._go_on(line)
+        return self.progress(job)
+
+    def stop(self, job: Job) -> None:
+        """Want no more of a training than is done."""
+        line = self._lines[job.digest]
+        line.wanted = len(line.states)
+        if line.under_way:
+            self._foreman.drop(job.digest)
+            line.under_way = False
+
+    def collect(self, timeout: float = POLL_S) -> list[Progress]:
+        """Trainings that moved on, at the latest after so many seconds.
+
+        Raises:
+            Fenced: the run is no longer ours.
+            InfrastructureFault: a chunk was lost too often; its training keeps the earlier ones.
+        """
+        moved = []
+        for work, done in self._foreman.collect(timeout):
+            line = self._lines[work.key.group]
+            line.take(done)
+            line.under_way = False
+            self._go_on(line)
+            moved.append(self.progress(line.job))
+        return moved
+
+    def progress(self, job: Job) -> Progress:
+        """How far a training is."""
+        line = self._lines[job.digest]
+        attempts = 1 + self._registry.tries(CHUNK, job.digest)
+        return Progress(job, len(line.states), job.recipe.chunks, attempts, tuple(line.curve))
+
+    def state(self, job: Job, chunks: int | None = None) -> bytes:
+        """The state after so many chunks, by default after the last that is done."""
+        line = self._lines[job.digest]
+        return self._registry.artifacts.get(line.states[(chunks or len(line.states)) - 1])
+
+    def policy(self, job: Job, chunks: int | None = None) -> dict[str, bytes]:
+        """The policy after so many chunks, by default after the last that is done."""
+        from workgym.agents.training import policy_from
+
+        return policy_from(job.recipe, self.state(job, chunks), job.name)
+
+    def trained(self, job: Job) -> Trained:
+        """A training whose wanted chunks are done."""
+        line = self._lines[job.digest]
+        return Trained(job, self.policy(job), self.progress(job), line.found == len(line.states))
+
+    def _open(self, job: Job) -> _Line:
+        line = _Line(job)
+        for k, done in enumerate(self._registry.committed(CHUNK, job.digest)):
+            if done.key.seq != k:
+                break
+            line.take(done)
+        line.found = len(line.states)
+        self._lines[job.digest] = line
+        return line
+
+    def _go_on(self, line: _Line) -> None:
+        """Ask for the next chunk that is wanted; whoever has most before him goes first."""
+        k = len(line.states)
+        if line.under_way or k >= line.wanted:
+            return
+        line.under_way = True
+        key = Key(CHUNK, line.job.digest, k)
+        left = float(line.wanted - k)
+        self._foreman.put(Work(key, partial(self._call, line, k), self._resources, urgency=left))
+
+    def _call(self, line: _Line, k: int) -> Call:
+        from workgym.agents.training import needs
+
+        artifacts, recipe = self._registry.artifacts, line.job.recipe
+        state = artifacts.get(line.states[k - 1]) if k else None
+        inputs = None if k else {digest: artifacts.get_folder(digest) for digest in needs(recipe)}
+        name = f"{line.job.name} chunk {k + 1} of {recipe.chunks}"
+        return Call(name, play_chunk, (recipe, k, state, inputs), self._resources)
 
 
 def train(
-    root: Path, jobs: list[Job], engine: Engine, watch: Callable[[list[Progress]], None]
+    trainings: Trainings, jobs: Sequence[Job], watch: Callable[[list[Progress]], None]
 ) -> list[Trained]:
-    """Train every job, side by side; `watch` is told of progress a few times a second.
+    """Train every job to its end, side by side; `watch` is told of each step.
 
     Raises:
-        InfrastructureFault: a training's process died `ATTEMPTS` times; its chunks are kept.
+        InfrastructureFault: a chunk was lost too often; what is committed stays.
     """
-    folders = [TrainingFolder(root, job) for job in jobs]
-    reused = [folder.last() == folder.job.recipe.chunks for folder in folders]
-    missing = [folder.job for folder, done in zip(folders, reused, strict=True) if not done]
-    if missing:
-        steps = _with_ray(root, missing) if engine == "ray" else _here(root, missing)
-        for _ in steps:
-            watch([folder.progress() for folder in folders])
-    watch([folder.progress() for folder in folders])
-    return [_finished(folder, done) for folder, done in zip(folders, reused, strict=True)]
-
-
-def _finished(folder: TrainingFolder, reused: bool) -> Trained:
-    from workgym.agents.training import policy_from
-
-    progress = folder.progress()
-    files = policy_from(folder.job.recipe, folder.read(progress.chunks), folder.job.name)
-    return Trained(folder.job, files, progress, reused)
-
-
-def _here(root: Path, jobs: list[Job]) -> Iterator[None]:
-    for job in jobs:
-        work(root, job)
-        yield
-
-
-def _with_ray(root: Path, jobs: list[Job]) -> Iterator[None]:
-    """Ray tasks, one CPU each; yields while they run."""
-    import ray
-
-    started = _start_ray(root)
-    try:
-        task = ray.remote(num_cpus=1, max_retries=ATTEMPTS - 1, retry_exceptions=False)(work)
-        names = {task.options(name=job.name).remote(root, job): job.name for job in jobs}
-        waiting = list(names)
-        while waiting:
-            done, waiting = ray.wait(waiting, num_returns=len(waiting), timeout=POLL_SECONDS)
-            for reference in done:
-                _collect(ray, reference, names[reference])
-            yield
-    finally:
-        if started:
-            ray.shutdown()
-
-
-def _collect(ray: Any, reference: Any, name: str) -> None:
-    try:
-        ray.get(reference)
-    except ray.exceptions.WorkerCrashedError as error:
-        raise InfrastructureFault(
-            f"training {name} lost its process {ATTEMPTS} times; its finished chunks are kept, "
-            "run the same pipeline again to continue",
-            committed="no",
-        ) from error
-
-
-def _start_ray(root: Path) -> bool:
-    """Join the cluster of RAY_ADDRESS, else start Ray here; whether we did, not a caller."""
-    import ray
-
-    if ray.is_initialized():
-        return False
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
-        os.environ.setdefault(name, "1")
-    os.environ.setdefault("RAY_AUTH_MODE", "disabled")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    # Whoever started a cluster has said what it has.
-    own: dict[str, Any] = {"include_dashboard": False, "object_store_memory": 150_000_000}
-    settings = {} if os.environ.get("RAY_ADDRESS") else own
-    ray.init(log_to_driver=False, logging_level=logging.ERROR, **settings)
-    return True
+    watch([trainings.want(job) for job in jobs])
+    while trainings.busy:
+        if trainings.collect():
+            watch([trainings.progress(job) for job in jobs])
+    return [trainings.trained(job) for job in jobs]

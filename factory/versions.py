@@ -132,6 +132,7 @@ class VersionBook(WorkBook):
         """Keep what a version is measured by for a release; what is there already stays."""
         canonical_json(dict(measures))
         with self._database.write() as session:
+            self._fence(session, version.run_id)
             required_row(session, ModelVersionRow, version.id, "model version")
             known = set(
                 session.scalars(select(MeasureRow.name).filter_by(version_id=version.id, alias=alias))
@@ -147,6 +148,14 @@ class VersionBook(WorkBook):
         query = select(MeasureRow).filter_by(version_id=version.id, alias=alias).order_by(MeasureRow.name)
         with self._database.read() as session:
             return {row.name: row.value for row in session.scalars(query)}
+
+    def verdicts_at(self, version: ModelVersion, alias: str, generation: int) -> tuple[Verdict, ...]:
+        """The latest verdict of each gate on a version, as a release of that generation decided by them."""
+        query = select(VerdictRow).filter_by(version_id=version.id, alias=alias)
+        query = query.filter_by(champion_generation=generation).order_by(VerdictRow.id)
+        with self._database.read() as session:
+            latest = {row.gate: row for row in session.scalars(query)}
+            return tuple(_verdict(row, version) for row in latest.values())
 
     def _add_verdict(
         self, session: Session, version_id: int, verdict: Verdict, alias: str, generation: int
@@ -169,6 +178,18 @@ class VersionBook(WorkBook):
             return None
         session.add(row)
         return row
+
+
+def _verdict(row: VerdictRow, version: ModelVersion) -> Verdict:
+    return Verdict(
+        gate=row.gate,
+        outcome=Outcome(row.outcome),
+        sentence=row.sentence,
+        numbers=row.numbers,
+        candidate=version.artifact_digest,
+        champion=row.champion,
+        suite=row.suite_digest,
+    )
 
 
 def require_name(noun: str, name: str) -> None:

@@ -57,6 +57,14 @@ Home = Annotated[
     Path | None,
     typer.Option("--home", help="Workspace of the registry; default $WORKGYM_HOME, else .workgym here."),
 ]
+EngineName = Annotated[
+    str,
+    typer.Option("--engine", help="ray: side by side, here or on a cluster; local: one after the other."),
+]
+Address = Annotated[
+    str | None,
+    typer.Option("--address", help="A Ray cluster, HOST:PORT or auto; default $RAY_ADDRESS, else Ray here."),
+]
 Model = Annotated[str, typer.Argument(help="Name of a model, as `factory models` lists them.")]
 Version = Annotated[int, typer.Argument(help="Number of a version.", min=1)]
 

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from workgym.factory.cli.base import GATE_FAILED, AsJson, Home, app, err, say, workspace
+from workgym.factory.cli.base import (
+    GATE_FAILED,
+    Address,
+    AsJson,
+    EngineName,
+    Home,
+    app,
+    err,
+    say,
+    workspace,
+)
+from workgym.factory.engines import make_engine
 from workgym.factory.pipeline import read_pipeline
 from workgym.services.kernel import BadInput
 
@@ -19,25 +31,27 @@ app.add_typer(imports, name="import")
 def run(
     pipeline: Annotated[Path, typer.Argument(help="A pipeline, for example pipelines/orders.toml.")],
     home: Home = None,
-    engine: Annotated[
-        str, typer.Option(help="ray: side by side on this machine; local: one after the other.")
-    ] = "ray",
+    engine: EngineName = "ray",
+    address: Address = None,
     as_json: AsJson = False,
 ) -> None:
     """Train a pipeline's variants, gate them, and promote the best that passes.
 
-    Interrupted or killed, the same command goes on from the last finished chunk.
+    Interrupted or killed, the same command goes on from the last finished chunk. Exits with 5 while
+    another scheduler drives the same pipeline.
 
     Example: factory run pipelines/orders.toml
     """
     from workgym.factory import run as line
     from workgym.factory.show import Live, run_json, run_report
 
-    if engine not in ("ray", "local"):
-        raise BadInput(f"expected --engine ray or local, found {engine!r}")
     spec = read_pipeline(pipeline)
-    with workspace(home) as (registry, folder), Live(err, quiet=as_json) as live:
-        result = line.run(spec, registry, folder, engine, live)  # type: ignore[arg-type]  # checked above
+    with (
+        workspace(home) as (registry, folder),
+        closing(make_engine(engine, folder, address)) as workers,
+        Live(err, quiet=as_json) as live,
+    ):
+        result = line.run(spec, registry, workers, live)
     say(as_json, run_json(result) if as_json else None, lambda: run_report(result))
 
 

@@ -41,7 +41,7 @@ def test_command_has_help_with_an_example(command: str) -> None:
         (
             ["run", "pipelines/orders.toml", "--engine", "rya"],
             2,
-            "expected --engine ray or local, found 'rya'",
+            "no engine named 'rya'; did you mean 'ray'?",
         ),
         (["show", "orders"], 2, "no model named 'orders'; known: none"),
         (["promote", "orders", "1"], 2, "no model named 'orders'"),
