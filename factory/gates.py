@@ -139,7 +139,7 @@ class Gate(Generic[O_]):
         _same_suite(candidate, champion)
         reason = _lost(candidate, champion, options.dropped)
         if not reason:
-            candidate, champion = _paired(candidate, champion)
+            candidate, champion = paired(candidate, champion)
             reason = _unusable(candidate, champion)
         if reason:
             return undecided(f"cannot be judged: {reason} (n={candidate.n})", {"n": candidate.n})
@@ -192,8 +192,12 @@ def _lost(candidate: Scorecard, champion: Scorecard, tolerated: float) -> str:
     return ""
 
 
-def _paired(candidate: Scorecard, champion: Scorecard) -> tuple[Scorecard, Scorecard]:
-    """The scenarios that both played; all of them unless episodes were lost."""
+def paired(candidate: Scorecard, champion: Scorecard) -> tuple[Scorecard, Scorecard]:
+    """The two cut to the scenarios that both played; all of them unless episodes were lost.
+
+    Raises:
+        BadInput: they were not evaluated on the same scenarios in the same order.
+    """
     ours, theirs = _scenarios(candidate), _scenarios(champion)
     if ours == theirs:
         return candidate, champion
@@ -207,7 +211,7 @@ def _paired(candidate: Scorecard, champion: Scorecard) -> tuple[Scorecard, Score
             f"expected the same scenarios in the same order, found {_first_difference(ours, theirs)}; "
             f"evaluate both on suite {candidate.suite}"
         )
-    return _select(candidate, kept), _select(champion, same)
+    return select(candidate, kept), select(champion, same)
 
 
 def _scenarios(card: Scorecard) -> list[tuple[str, int]]:
@@ -224,7 +228,8 @@ def _first_difference(ours: list[tuple[str, int]], theirs: list[tuple[str, int]]
 _PER_SCENARIO = ("profit", "cases", "success", "violations", "obligations")
 
 
-def _select(card: Scorecard, positions: list[int]) -> Scorecard:
+def select(card: Scorecard, positions: list[int]) -> Scorecard:
+    """The card of some of its scenarios, in the order given."""
     columns = {name: getattr(card, name)[positions] for name in _PER_SCENARIO}
     family, seed = (tuple(getattr(card, name)[at] for at in positions) for name in ("family", "seed"))
     return replace(card, family=family, seed=seed, **columns)

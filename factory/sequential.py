@@ -12,7 +12,12 @@ error. Both scorecards must hold the same contiguous prefix of the committed ord
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
+from workgym.factory.gates import configure, known_gates
+from workgym.factory.records import Outcome, Scorecard, Verdict
 from workgym.factory.statistics import blocks
 from workgym.services.scenario import Suite
 
@@ -36,3 +41,50 @@ def committed_order(suite: Suite, release: str) -> list[int]:
 
     order = [int(at) for block in sorted(range(len(whole)), key=drawn) for at in whole[block]]
     return order + sorted(set(range(len(families))) - set(order))
+
+
+@dataclass(frozen=True)
+class Looks:
+    """What the gates say while scenarios come in.
+
+    Attributes:
+        gates: options by gate name, as `judge` takes them.
+        whole: scenarios of the whole suite.
+        candidates: how many are tried on this suite.
+        bootstrap: whether there is no champion yet, so that the gate `bootstrap` is asked at the end.
+    """
+
+    gates: Mapping[str, Mapping[str, Any]]
+    whole: int
+    candidates: int = 1
+    bootstrap: bool = False
+
+    def look(self, candidate: Scorecard, champion: Scorecard) -> dict[str, Outcome | None]:
+        """Each gate's decision, or None while it has none.
+
+        Only a gate that is entered as sequential decides before the suite is over; the others are asked then,
+        by `judge`. A candidate that differed nowhere so far may still differ.
+
+        Args:
+            candidate: its results on the scenarios played so far, in the committed order.
+            champion: the champion's on the same ones.
+
+        Raises:
+            BadInput: the two do not hold the same scenarios, or there is no such gate or option.
+        """
+        known = known_gates()
+        options = configure(self.gates, self.candidates)
+        early = [name for name in self.gates if known[name].sequential]
+        told = {name: known[name](candidate, champion, options[name]) for name in early}
+        over = candidate.n + candidate.dropped >= self.whole
+        names = [*self.gates, *(["bootstrap"] if self.bootstrap else [])]
+        return {name: _decided(told[name], over) if name in told else None for name in dict.fromkeys(names)}
+
+    def may_stop(self, answers: Mapping[str, Outcome | None]) -> bool:
+        """Whether the rest of the suite cannot change what becomes of the candidate: a fail, or all pass."""
+        decided = list(answers.values())
+        return Outcome.FAIL in decided or all(outcome is Outcome.PASS for outcome in decided)
+
+
+def _decided(verdict: Verdict, over: bool) -> Outcome | None:
+    return verdict.outcome if over or verdict.numbers.get("n_used") else None

@@ -149,7 +149,7 @@ def test_shuffled_pairs_are_refused(name: str, change: str) -> None:
 @EVERY
 @pytest.mark.parametrize("lost", [0, 3])
 def test_the_same_scenarios_in_another_order_are_refused(name: str, lost: int) -> None:
-    turned = replace(gates._select(BETTER, list(range(BETTER.n))[::-1]), dropped=lost)
+    turned = replace(gates.select(BETTER, list(range(BETTER.n))[::-1]), dropped=lost)
     with pytest.raises(BadInput, match="the same scenarios in the same order"):
         ask(name, turned, dropped=0.5)
 
@@ -174,7 +174,7 @@ def test_lost_episodes_hold_a_candidate_back(name: str, side: str) -> None:
 def without(scorecard: Scorecard, at: int) -> Scorecard:
     """The scorecard with one episode lost."""
     kept = [place for place in range(scorecard.n) if place != at]
-    return replace(gates._select(scorecard, kept), dropped=1)
+    return replace(gates.select(scorecard, kept), dropped=1)
 
 
 @EVERY
@@ -442,7 +442,7 @@ def test_an_open_improvement_tells_how_many_scenarios_would_do() -> None:
 @EVERY
 def test_a_handful_of_scenarios_proves_no_gain(name: str) -> None:
     few = [0, 1, 128, 129, 256, 257]
-    verdict = ask(name, gates._select(BETTER, few), gates._select(CHAMPION, few))
+    verdict = ask(name, gates.select(BETTER, few), gates.select(CHAMPION, few))
     assert verdict.passed == (name == "latency")
 
 
@@ -516,7 +516,7 @@ def test_a_pooled_gain_does_not_hide_a_family() -> None:
 
 def test_every_family_needs_its_own_scenarios() -> None:
     kept = list(range(128 + 128 + 7))
-    verdict = ask("no-harm", gates._select(BETTER, kept), gates._select(CHAMPION, kept))
+    verdict = ask("no-harm", gates.select(BETTER, kept), gates.select(CHAMPION, kept))
     assert verdict.outcome is Outcome.INCONCLUSIVE
     assert "too few scenarios in recall (7): 16 are needed" in verdict.sentence
 
@@ -524,7 +524,7 @@ def test_every_family_needs_its_own_scenarios() -> None:
 def test_a_small_family_does_not_hide_harm_to_another() -> None:
     kept = list(range(128 + 128 + 7))
     harmed = upset("profit", slice(128, 256), CHAMPION.profit[128:256] - 200)
-    verdict = ask("no-harm", gates._select(harmed, kept), gates._select(CHAMPION, kept))
+    verdict = ask("no-harm", gates.select(harmed, kept), gates.select(CHAMPION, kept))
     assert verdict.outcome is Outcome.FAIL
 
 
