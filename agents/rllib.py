@@ -1,0 +1,414 @@
+"""The learner: RLlib's PPO on the new API stack, its state as plain tensors.
+
+    state = initial_state(recipe)
+    for k in range(recipe.chunks):
+        state, report = train_chunk(recipe, k, state)
+    files = policy_from(recipe, state, "my-policy")
+
+Chunks are pure, as in `workgym.agents.training`. Imported only where something is trained.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import time
+from contextlib import closing
+from dataclasses import replace
+from typing import Any, Protocol
+
+import gymnasium as gym
+import numpy as np
+import ray
+import torch
+from gymnasium.vector import AutoresetMode
+from numpy.typing import NDArray
+from ray.rllib.algorithms.ppo import PPO
+from ray.rllib.algorithms.ppo.ppo import LEARNER_RESULTS_VF_EXPLAINED_VAR_KEY
+from ray.rllib.core import (
+    COMPONENT_ENV_RUNNER,
+    COMPONENT_LEARNER,
+    COMPONENT_LEARNER_GROUP,
+    COMPONENT_OPTIMIZER,
+    COMPONENT_RL_MODULE,
+    DEFAULT_MODULE_ID,
+)
+from ray.rllib.core.learner.learner import ENTROPY_KEY
+from ray.rllib.core.learner.learner_group import LearnerGroup
+from ray.rllib.core.rl_module.rl_module import RLModuleSpec
+from ray.rllib.policy.sample_batch import MultiAgentBatch
+from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME
+from safetensors.numpy import save as save_tensors
+
+from workgym.agents import ppo
+from workgym.agents.mlp import Layer, MlpPolicy
+from workgym.agents.policy import view_of
+from workgym.agents.rllib_parts import (
+    LanesConfig,
+    LanesRunner,
+    MaskedActorCritic,
+    Rollout,
+    batch_of,
+    moved,
+)
+from workgym.agents.rllib_recipe import RllibRecipe
+from workgym.agents.sb3 import LanesVecEnv
+from workgym.agents.training import ChunkReport, alone, chunk_seed
+from workgym.envs.base import Task
+from workgym.services.kernel import InfrastructureFault
+
+State = dict[str, NDArray[Any]]
+
+OBJECT_STORE_BYTES = 150_000_000  # some rollouts of the largest size
+_MOMENTS = ("exp_avg", "exp_avg_sq", "step")
+
+
+class Crew(Protocol):
+    """A learner and who plays for it."""
+
+    learners: LearnerGroup
+
+    def load(self, tensors: State) -> None:
+        """Everyone goes on from this state."""
+
+    def sample(self) -> list[Rollout]:
+        """The next rollout of every env runner, in their order."""
+
+    def share(self) -> None:
+        """Every env runner plays the learner's weights from now on."""
+
+    def cpu_seconds(self) -> float:
+        """Processor time of other processes."""
+
+    def close(self) -> None:
+        """Give back what lanes and processes hold."""
+
+
+class Here:
+    """All in this process; needs no Ray."""
+
+    def __init__(self, config: LanesConfig) -> None:
+        self.runner = LanesRunner(config=config, worker_index=0)
+        self.learners: LearnerGroup = config.build_learner_group(spaces=self.runner.get_spaces())
+
+    def load(self, tensors: State) -> None:
+        """Everyone goes on from this state."""
+        self.learners.set_state({COMPONENT_LEARNER: _learner_state(self.learners, tensors)})
+        self.share()
+
+    def sample(self) -> list[Rollout]:
+        """The next rollout."""
+        return [self.runner.sample()]
+
+    def share(self) -> None:
+        """The env runner plays the learner's weights from now on."""
+        weights = f"{COMPONENT_LEARNER}/{COMPONENT_RL_MODULE}"
+        self.runner.set_state(self.learners.get_state(weights, inference_only=True)[COMPONENT_LEARNER])
+
+    def cpu_seconds(self) -> float:
+        """None: there is no other process."""
+        return 0.0
+
+    def close(self) -> None:
+        """Give back the lanes."""
+        self.runner.stop()
+
+
+class Actors:
+    """The learner in this process, env runners as Ray actors."""
+
+    def __init__(self, config: LanesConfig) -> None:
+        start_ray()
+        self.algorithm: PPO = config.build_algo()
+        self.learners: LearnerGroup = self.algorithm.learner_group
+
+    def load(self, tensors: State) -> None:
+        """Everyone goes on from this state.
+
+        Raises:
+            InfrastructureFault: an env runner did not get the weights.
+        """
+        learner = _learner_state(self.learners, tensors)
+        self.algorithm.set_state(
+            {COMPONENT_ENV_RUNNER: {}, COMPONENT_LEARNER_GROUP: {COMPONENT_LEARNER: learner}}
+        )
+        self.share()
+        _check_same_weights(self.algorithm)
+
+    def sample(self) -> list[Rollout]:
+        """The next rollout of every env runner, in their order."""
+        played = self.algorithm.env_runner_group.foreach_env_runner(
+            lambda runner: (runner.worker_index, runner.sample()), local_env_runner=False
+        )
+        return [rollout for _, rollout in sorted(played, key=lambda pair: int(pair[0]))]
+
+    def share(self) -> None:
+        """Every env runner plays the learner's weights from now on."""
+        deliver_weights(self.algorithm)
+
+    def cpu_seconds(self) -> float:
+        """Processor time of the env runners."""
+        spent = self.algorithm.env_runner_group.foreach_env_runner(
+            lambda runner: runner.cpu_seconds(), local_env_runner=False
+        )
+        return float(sum(spent))
+
+    def close(self) -> None:
+        """End the env runners, and remove the empty folder that every algorithm makes."""
+        self.algorithm.stop()
+        shutil.rmtree(self.algorithm.logdir, ignore_errors=True)
+
+
+def deliver_weights(algorithm: PPO) -> None:
+    """Send the learner's weights to every env runner, once whatever was sent before has arrived.
+
+    RLlib sends them without waiting, and drops what it sends to an actor that has not answered the call before
+    (`FaultTolerantActorManager.foreach_actor_async`). In a restore the weights are the last of three such calls,
+    so an env runner may keep those that it began with, and nobody is told.
+    """
+    algorithm.env_runner_group.sync_weights(
+        from_worker_or_learner_group=algorithm.learner_group, timeout_seconds=None, inference_only=True
+    )
+
+
+def _check_same_weights(algorithm: PPO) -> None:
+    weights = f"{COMPONENT_LEARNER}/{COMPONENT_RL_MODULE}"
+    state = algorithm.learner_group.get_state(weights, inference_only=True)[COMPONENT_LEARNER]
+    wanted = state[COMPONENT_RL_MODULE][DEFAULT_MODULE_ID]
+    for held in env_runner_weights(algorithm):
+        if held.keys() != wanted.keys() or any((held[name] != wanted[name]).any() for name in wanted):
+            raise InfrastructureFault(
+                "an env runner plays other weights than the learner's; run the chunk again", committed="no"
+            )
+
+
+def env_runner_weights(algorithm: PPO) -> list[State]:
+    """The policy weights that each env runner plays now."""
+    held: list[State] = algorithm.env_runner_group.foreach_env_runner(
+        lambda runner: runner.module.get_state(), local_env_runner=False
+    )
+    return held
+
+
+def start_ray() -> None:
+    """Start Ray in this process, quietly and for it alone, unless it runs already."""
+    if ray.is_initialized():
+        return
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    ray.init(
+        address="local",
+        include_dashboard=False,
+        object_store_memory=OBJECT_STORE_BYTES,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+    )
+
+
+def config_of(recipe: RllibRecipe, k: int) -> LanesConfig:
+    """RLlib's settings for chunk k."""
+    seen, said = _task_of(recipe).decision
+    runners = max(recipe.env_runners, 1)
+    config = LanesConfig(PPO)
+    config.lanes_seed = chunk_seed(recipe, k)
+    config.refusal_cost = recipe.refusal_cost
+    config.violation_cost = recipe.violation_cost
+    mode = AutoresetMode.SAME_STEP.value
+    config.environment(
+        recipe.env_id,
+        env_config={**recipe.env_kwargs, "autoreset_mode": mode},
+        observation_space=seen,
+        action_space=said,
+    )
+    config.env_runners(
+        env_runner_cls=LanesRunner,
+        num_env_runners=recipe.env_runners,
+        num_envs_per_env_runner=recipe.lanes // runners,
+        num_cpus_per_env_runner=0,  # a chunk that waits for a CPU which other chunks hold would wait forever
+        rollout_fragment_length=recipe.n_steps,
+        gym_env_vectorize_mode=gym.VectorizeMode.VECTOR_ENTRY_POINT,
+    )
+    config.fault_tolerance(restart_failed_env_runners=False)  # whoever runs the chunk runs it again
+    spec = {"net": list(recipe.net), "activation": recipe.activation}
+    config.rl_module(rl_module_spec=RLModuleSpec(module_class=MaskedActorCritic, model_config=spec))
+    config.training(
+        train_batch_size_per_learner=recipe.rollout,
+        minibatch_size=recipe.minibatch,
+        num_epochs=recipe.epochs,
+        lr=_rates(recipe, k),
+        gamma=recipe.gamma,
+        lambda_=recipe.gae_lambda,
+        entropy_coeff=recipe.ent_coef,
+        clip_param=recipe.clip,
+        vf_loss_coeff=recipe.vf_coef,
+        vf_clip_param=float("inf"),
+        use_kl_loss=False,  # its coefficient would be a state that RLlib does not save
+        grad_clip=recipe.max_grad_norm,
+    )
+    return config
+
+
+def _rates(recipe: RllibRecipe, k: int) -> list[list[float]]:
+    """Adam's learning rate over the decisions of chunk k."""
+    fall = recipe.learning_rate * (1.0 - recipe.final_rate) / recipe.chunks
+    first = recipe.learning_rate - fall * k
+    return [[0, first], [recipe.rollouts * recipe.rollout, first - fall]]
+
+
+def _task_of(recipe: RllibRecipe) -> Task:
+    with closing(LanesVecEnv.make(recipe.env_id, 1, **recipe.env_kwargs)) as env:
+        return env.env.task
+
+
+def crew_of(recipe: RllibRecipe, k: int) -> Crew:
+    """A learner with fresh weights, and who plays for it in chunk k."""
+    config = config_of(recipe, k)
+    return Actors(config) if recipe.env_runners else Here(config)
+
+
+def initial_state(recipe: RllibRecipe) -> bytes:
+    """The state before the first chunk: random weights, features measured by random play."""
+    seed = chunk_seed(recipe, -1)
+    with alone(), closing(ppo.survey_lanes(recipe)) as env:
+        seen, said = env.env.task.decision
+        torch.manual_seed(seed)
+        config = {"net": list(recipe.net), "activation": recipe.activation}
+        module = MaskedActorCritic(observation_space=seen, action_space=said, model_config=config)
+        mean, scale = ppo.survey(env, seed)
+        module.mean.copy_(torch.from_numpy(mean))
+        module.scale.copy_(torch.from_numpy(scale))
+        return _state_of(recipe, 0, module, {})
+
+
+def train_chunk(recipe: RllibRecipe, k: int, state: bytes) -> tuple[bytes, ChunkReport]:
+    """Play chunk k from the state after k chunks; the next state and how it went.
+
+    Raises:
+        BadInput: the state is damaged, of another recipe, or not the one after k chunks.
+        InfrastructureFault: an env runner died, or did not get the weights.
+    """
+    began = time.process_time()
+    tensors = ppo.state_at(recipe, k, state)
+    with alone(), closing(crew_of(recipe, k)) as crew:
+        crew.load(tensors)
+        np.random.seed(chunk_seed(recipe, k))  # RLlib shuffles with NumPy's global generator
+        report = _learn(recipe, crew)
+        spent = time.process_time() - began + crew.cpu_seconds()
+        return _state_after(recipe, k + 1, crew.learners), replace(report, cpu_seconds=spent)
+
+
+def _learn(recipe: RllibRecipe, crew: Crew) -> ChunkReport:
+    """Learn from the rollouts of a chunk."""
+    for update in range(1, recipe.rollouts + 1):
+        rollouts = crew.sample()
+        batch = batch_of(crew.learners, rollouts, recipe.gamma, recipe.gae_lambda)
+        (told,) = crew.learners.update(
+            batch=batch,
+            timesteps={NUM_ENV_STEPS_SAMPLED_LIFETIME: update * recipe.rollout},
+            num_epochs=recipe.epochs,
+            minibatch_size=recipe.minibatch * batch.env_steps() // recipe.rollout,
+            shuffle_batch_per_epoch=True,
+        )
+        crew.share()
+    return _report(recipe, crew, rollouts, batch, told[DEFAULT_MODULE_ID])
+
+
+def _report(
+    recipe: RllibRecipe, crew: Crew, rollouts: list[Rollout], batch: MultiAgentBatch, told: dict[str, Any]
+) -> ChunkReport:
+    episodes = sum(rollout.episodes for rollout in rollouts)
+    earned = sum(rollout.earned for rollout in rollouts)
+    running = float(np.mean([rollout.running for rollout in rollouts]))
+    return ChunkReport(
+        steps=recipe.rollouts * batch.env_steps(),
+        cpu_seconds=0.0,
+        mean_return=earned / episodes if episodes else running,
+        episodes=episodes,
+        entropy=float(told[ENTROPY_KEY].peek()),
+        approx_kl=moved(crew.learners, batch, recipe.minibatch),
+        explained_variance=float(told[LEARNER_RESULTS_VF_EXPLAINED_VAR_KEY].peek()),
+    )
+
+
+def policy_from(recipe: RllibRecipe, state: bytes, name: str = "") -> dict[str, bytes]:
+    """The policy in a state, as files that `workgym.agents.policy.load_policy` reads.
+
+    Raises:
+        BadInput: the state is damaged or of another recipe.
+    """
+    layers = layers_of(ppo.read_state(recipe, state))
+    name = name or f"{recipe.algorithm}-{recipe.digest()[:12]}"
+    view, version = view_of(recipe.env_kwargs), _task_of(recipe).version
+    return MlpPolicy(name, recipe.env_id, version, layers, recipe.activation, view).save()
+
+
+def layers_of(tensors: State) -> list[Layer]:
+    """The policy network, with the standardisation folded into its first layer."""
+    order = sorted(
+        int(name.split(".")[1]) for name in tensors if name.startswith("module/pi.") and "weight" in name
+    )
+    pairs = [
+        (
+            tensors[f"module/pi.{i}.weight"].T.astype(np.float64),
+            tensors[f"module/pi.{i}.bias"].astype(np.float64),
+        )
+        for i in order
+    ]
+    mean, scale = (tensors[f"module/{part}"].astype(np.float64) for part in ("mean", "scale"))
+    weight, bias = pairs[0]
+    pairs[0] = weight * scale[:, None], bias - (mean * scale) @ weight
+    return [Layer(np.ascontiguousarray(w, dtype=np.float32), b.astype(np.float32)) for w, b in pairs]
+
+
+def _learner_state(learners: LearnerGroup, tensors: State) -> dict[str, Any]:
+    """A state as RLlib's learner takes it."""
+    weights = {
+        name.removeprefix("module/"): value for name, value in tensors.items() if name.startswith("module/")
+    }
+    optimizers = learners.get_state(f"{COMPONENT_LEARNER}/{COMPONENT_OPTIMIZER}")[COMPONENT_LEARNER]
+    state = {COMPONENT_RL_MODULE: {DEFAULT_MODULE_ID: weights}}
+    if not any(name.startswith("adam/") for name in tensors):
+        return state
+    (optimizer,) = optimizers[COMPONENT_OPTIMIZER].values()
+    optimizer["state"]["state"] = {
+        i: {moment: tensors[f"adam/{name}/{moment}"] for moment in _MOMENTS}
+        for i, name in enumerate(_parameters(learners))
+    }
+    return state | {COMPONENT_OPTIMIZER: optimizers[COMPONENT_OPTIMIZER]}
+
+
+def _module(learners: LearnerGroup) -> MaskedActorCritic:
+    (answer,) = learners.foreach_learner(lambda learner: learner.module[DEFAULT_MODULE_ID].unwrapped())
+    return answer.get()
+
+
+def _parameters(learners: LearnerGroup) -> list[str]:
+    """Names in the order in which the optimiser numbers them."""
+    return [name for name, _ in _module(learners).named_parameters()]
+
+
+def _state_after(recipe: RllibRecipe, k: int, learners: LearnerGroup) -> bytes:
+    optimizers = learners.get_state(f"{COMPONENT_LEARNER}/{COMPONENT_OPTIMIZER}")[COMPONENT_LEARNER]
+    (optimizer,) = optimizers[COMPONENT_OPTIMIZER].values()
+    names = _parameters(learners)
+    moments = {
+        f"adam/{names[i]}/{moment}": np.asarray(value)
+        for i, told in optimizer["state"]["state"].items()
+        for moment, value in told.items()
+    }
+    return _state_of(recipe, k, _module(learners), moments)
+
+
+def _state_of(recipe: RllibRecipe, k: int, module: MaskedActorCritic, moments: State) -> bytes:
+    tensors = _stamp(recipe, k) | moments
+    tensors |= {f"module/{name}": value.numpy() for name, value in module.state_dict().items()}
+    return save_tensors({name: np.ascontiguousarray(value) for name, value in sorted(tensors.items())})
+
+
+def _stamp(recipe: RllibRecipe, k: int) -> State:
+    """What `ppo.read_state` and `ppo.state_at` look at."""
+    digest = np.frombuffer(bytes.fromhex(recipe.digest()), dtype=np.uint8)
+    return {"recipe": digest, "chunk": np.array([k], dtype=np.int64)}
