@@ -43,7 +43,7 @@ class SearchSpec(_Part):
             on from copies of the better ones, with their fields moved; Ray Tune does that.
         space: fields of the recipe, and where each may lie.
         trials: recipes that are tried; with `pbt` the population.
-        batch: recipes that are asked for together; the next ones learn from what these came to. For `halving`.
+        batch: recipes that are asked for together; the next ones learn from how these did. For `halving`.
         rungs: numbers of chunks after which trials are compared.
         keep: share of a batch that goes on from each rung; the others train no more, or become copies.
         sampler: `tpe` learns from earlier batches; `random` does not. For `halving`.
