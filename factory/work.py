@@ -245,10 +245,10 @@ class WorkBook(DriverBook):
 
     def _lease(self, session: Session, run_id: int, key: Key) -> Lease | Committed | Busy | Broken:
         now = self._seconds()
+        driver = session.get(DriverRow, run_id)
         row = session.scalar(select(TaskRow).filter_by(kind=key.kind, grp=key.group, seq=key.seq))
         if row is None:
             row = _new_task(key)
-            session.add(row)
         elif row.status == "committed":
             return _committed(row)
         elif row.status == "failed":
@@ -259,10 +259,10 @@ class WorkBook(DriverBook):
             _expire(session, row, self._now())
         elif row.retry_at > now:
             return Busy(key, row.retry_at, "")
-        driver = session.get(DriverRow, run_id)
         row.status, row.token = "leased", row.token + 1
         row.owner = driver.owner if driver else f"run {run_id}"
         row.lease_until = now + LEASE_S
+        session.add(row)
         session.flush()
         session.add(_new_attempt(row, run_id, self._now()))
         return Lease(key, row.token, row.attempts + 1)
