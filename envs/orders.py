@@ -15,12 +15,15 @@ from numpy.typing import NDArray
 from workgym.envs import base
 from workgym.envs.backends import LOCAL, Sides
 from workgym.envs.live import Live
+from workgym.envs.perturbations import FAULTS, Perturbation
 from workgym.services import four
 from workgym.services.compiled import KERNEL, PART, bound
 from workgym.services.kernel import BadInput
 from workgym.services.orders import desk, rules, scenario, state, twin
 from workgym.services.orders.baskets import Baskets, synthetic
+from workgym.services.orders.stress import season_under
 from workgym.services.scenario import episode_key
+from workgym.services.stress import Stress
 
 ENV_ID = "workgym/Orders-v0"
 VERSION = "orders-v0.1"
@@ -474,7 +477,11 @@ def page(setup: scenario.Setup, now: state.State) -> str:
 
 @lru_cache(maxsize=16)
 def setup_for(
-    split: str = "train", history: str | None = None, days: int = 10, orders_per_day: float | None = None
+    split: str = "train",
+    history: str | None = None,
+    days: int = 10,
+    orders_per_day: float | None = None,
+    stress: Stress = Stress(),  # noqa: B008  it is frozen
 ) -> scenario.Setup:
     """The constants of a season; equal arguments share one object.
 
@@ -483,10 +490,11 @@ def setup_for(
         history: baskets that `factory import orders` made, or None for the default shop.
         days: length of the season.
         orders_per_day: mean volume; None for the default shop's, or the company's up to 40.
+        stress: how much harder it gets than planned.
     """
     baskets = synthetic(split) if history is None else Baskets.load(history).partition(split)
     usual = DEFAULT_VOLUME if history is None else min(baskets.orders_per_day, LARGEST_DEFAULT_VOLUME)
-    return scenario.season(baskets, days, usual if orders_per_day is None else orders_per_day)
+    return season_under(stress, baskets, days, usual if orders_per_day is None else orders_per_day)
 
 
 def sides_of(setup: scenario.Setup) -> Sides:
@@ -587,8 +595,21 @@ class OrdersEnv(base.Env):
         transport: fields of `workgym.envs.backends.Transport`, with the backends `http` and `docker`.
         mishaps: shares of decisions that meet a business fault, by name, such as `{"stale-read": 0.05}`; see
             `workgym.envs.mishaps`.
+        stress: how much harder the season is than planned, such as `{"demand": 1.3, "lead-time": 2,
+            "capacity": 0.75}`; see `workgym.services.stress`.
         render_mode: None or `ansi`.
     """
+
+    perturbations = (
+        Perturbation("demand", "3 orders come where 2 were planned for", {"stress": {"demand": 1.5}}),
+        Perturbation("lead-time", "supplies come up to 3 days later", {"stress": {"lead-time": 3}}),
+        Perturbation("capacity", "centres pick 3 lines where they picked 4", {"stress": {"capacity": 0.75}}),
+        FAULTS,
+        Perturbation(
+            "schema", "every promise reads as due today", reads={"days until the promise, / 8": 0.0}
+        ),
+        Perturbation("schema", "no customer reads as a priority one", reads={"priority customer": 0.0}),
+    )
 
     def __init__(
         self,
@@ -601,6 +622,7 @@ class OrdersEnv(base.Env):
         base_url: str | None = None,
         transport: Mapping[str, Any] | None = None,
         mishaps: Mapping[str, float] | None = None,
+        stress: Mapping[str, float] | None = None,
         render_mode: str | None = None,
     ) -> None:
         arguments = {
@@ -613,8 +635,9 @@ class OrdersEnv(base.Env):
             "base_url": base_url,
             "transport": transport,
             "mishaps": mishaps,
+            "stress": stress,
         }
-        self.sides = sides_of(setup_for(split, history, days, orders_per_day))
+        self.sides = sides_of(setup_for(split, history, days, orders_per_day, Stress.of(stress)))
         lanes = self.sides.lanes(1, arguments)
         super().__init__(self.sides.task, lanes, split, family, render_mode, arguments)
 
@@ -634,6 +657,7 @@ class OrdersVectorEnv(base.VectorEnv):
         base_url: str | None = None,
         transport: Mapping[str, Any] | None = None,
         mishaps: Mapping[str, float] | None = None,
+        stress: Mapping[str, float] | None = None,
         render_mode: str | None = None,
         max_episode_steps: int | None = None,
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
@@ -651,8 +675,9 @@ class OrdersVectorEnv(base.VectorEnv):
             "base_url": base_url,
             "transport": transport,
             "mishaps": mishaps,
+            "stress": stress,
         }
-        self.sides = sides_of(setup_for(split, history, days, orders_per_day))
+        self.sides = sides_of(setup_for(split, history, days, orders_per_day, Stress.of(stress)))
         lanes = self.sides.lanes(num_envs, arguments)
         super().__init__(self.sides.task, lanes, split, family, max_episode_steps, autoreset_mode)
 

@@ -15,16 +15,19 @@ from numpy.typing import NDArray
 from workgym.envs import base
 from workgym.envs.backends import LOCAL, Sides
 from workgym.envs.live import Live
+from workgym.envs.perturbations import FAULTS, Perturbation
 from workgym.envs.supply_chain import names, view
 from workgym.envs.supply_chain.picture import picture_of, require_matplotlib
 from workgym.envs.supply_chain.story import Remembered, Story
 from workgym.services.compiled import KERNEL, bound
 from workgym.services.kernel import BadInput, did_you_mean
 from workgym.services.scenario import episode_key
+from workgym.services.stress import Stress
 from workgym.services.supply_chain import rules, scenario, state, twin
 from workgym.services.supply_chain.retail import retail
 from workgym.services.supply_chain.soundness import sound_network
 from workgym.services.supply_chain.spec import Network
+from workgym.services.supply_chain.stress import network_under
 
 ENV_ID = "workgym/SupplyChain-v0"
 VERSION = "supply-chain-v0.1"
@@ -435,8 +438,17 @@ class SupplyChainEnv(base.Env):
         transport: fields of `workgym.envs.backends.Transport`, with the backends `http` and `docker`.
         mishaps: shares of decisions that meet a business fault, by name, such as `{"stale-read": 0.05}`; see
             `workgym.envs.mishaps`.
+        stress: how much harder it gets than planned, such as `{"demand": 1.25, "lead-time": 2, "capacity":
+            0.8}`; see `workgym.services.stress`.
         render_mode: None, `ansi` or `rgb_array`.
     """
+
+    perturbations: tuple[Perturbation, ...] = (
+        Perturbation("demand", "demand rises by a quarter, for good", {"stress": {"demand": 1.25}}),
+        Perturbation("lead-time", "suppliers take up to 3 periods longer", {"stress": {"lead-time": 3}}),
+        Perturbation("capacity", "links carry 4 units where they carried 5", {"stress": {"capacity": 0.8}}),
+        FAULTS,
+    )
 
     metadata = {"render_modes": ["ansi", "rgb_array"], "render_fps": 4}  # noqa: RUF012  # Gymnasium declares it so
 
@@ -451,10 +463,12 @@ class SupplyChainEnv(base.Env):
         base_url: str | None = None,
         transport: Mapping[str, Any] | None = None,
         mishaps: Mapping[str, float] | None = None,
+        stress: Mapping[str, float] | None = None,
         render_mode: str | None = None,
     ) -> None:
         wish = Wish(backend, split, family, actions, observation, base_url, transport, mishaps)
-        self.open(parts_of(network, split), wish, arguments_of(network, split), render_mode)
+        arguments = arguments_of(network, split) | {"stress": stress}
+        self.open(parts_of(network, split, stress), wish, arguments, render_mode)
 
     def open(self, parts: Parts, wish: Wish, arguments: dict[str, Any], render_mode: str | None) -> None:
         """Make the env of its parts; `arguments` are those of the constructor beyond the wish."""
@@ -492,9 +506,11 @@ def arguments_of(network: Network | Mapping[str, Any] | None, split: str) -> dic
     return {"network": None if network is None else network_of(network, split).to_dict()}
 
 
-def parts_of(network: Network | Mapping[str, Any] | None, split: str) -> Parts:
-    """The parts of an env over any network."""
-    given = network_of(network, split)
+def parts_of(
+    network: Network | Mapping[str, Any] | None, split: str, stress: Mapping[str, float] | None = None
+) -> Parts:
+    """The parts of an env over any network; other splits of it are as planned, without the stress."""
+    given = network_under(Stress.of(stress), network_of(network, split))
     return Parts(ENV_ID, given, setup_for(given), partial(parts_of, network))
 
 
@@ -520,12 +536,16 @@ class SupplyChainVectorEnv(base.VectorEnv):
         base_url: str | None = None,
         transport: Mapping[str, Any] | None = None,
         mishaps: Mapping[str, float] | None = None,
+        stress: Mapping[str, float] | None = None,
         render_mode: str | None = None,
         max_episode_steps: int | None = None,
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
     ) -> None:
         wish = Wish(backend, split, family, actions, observation, base_url, transport, mishaps)
-        parts, arguments = parts_of(network, split), arguments_of(network, split)
+        parts, arguments = (
+            parts_of(network, split, stress),
+            arguments_of(network, split) | {"stress": stress},
+        )
         self.open(num_envs, parts, wish, arguments, render_mode, max_episode_steps, autoreset_mode)
 
     def open(

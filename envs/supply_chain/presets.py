@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 from gymnasium.vector import AutoresetMode
 
+from workgym.envs.perturbations import Perturbation
 from workgym.envs.supply_chain.env import (
     BACKENDS,
     Parts,
@@ -23,6 +24,7 @@ from workgym.envs.supply_chain.env import (
 )
 from workgym.envs.supply_chain.view import sheet_of
 from workgym.services.kernel import BadInput, did_you_mean
+from workgym.services.stress import Stress
 from workgym.services.supply_chain import presets
 from workgym.services.supply_chain.demand_history import DemandBook
 from workgym.services.supply_chain.outlook import Outlook
@@ -30,6 +32,7 @@ from workgym.services.supply_chain.retail import demand_of_book, retail, retail_
 from workgym.services.supply_chain.scenario import Setup, setup_of
 from workgym.services.supply_chain.soundness import require_sound_network
 from workgym.services.supply_chain.spec import Distribution, Network
+from workgym.services.supply_chain.stress import network_under
 
 __all__ = ["BACKENDS", "PRESETS"]
 
@@ -84,13 +87,14 @@ class Preset(SupplyChainEnv):
         Raises:
             BadInput: a parameter is unknown or outside its range.
         """
+        usual, stress = _unstressed(parameters)
         known = cls.known_parameters()
-        for name in parameters:
+        for name in usual:
             if name not in known:
-                raise BadInput(did_you_mean(f"parameter of {cls.env_id}", name, known))
-        network = cls.make_network(split, parameters)
+                raise BadInput(did_you_mean(f"parameter of {cls.env_id}", name, [*known, "stress"]))
+        network = network_under(stress, cls.make_network(split, usual))
         require_sound_network(network)
-        return Parts(cls.env_id, network, setup_for(network), cls.of_split(parameters), cls.tolerance)
+        return Parts(cls.env_id, network, setup_for(network), cls.of_split(usual), cls.tolerance)
 
     @classmethod
     def of_split(cls, parameters: dict[str, Any]) -> Callable[[str], Parts]:
@@ -109,6 +113,12 @@ class Preset(SupplyChainEnv):
         if "split" in inspect.signature(cls.build).parameters:
             given["split"] = split
         return cls.build(**given)
+
+
+def _unstressed(parameters: Mapping[str, Any]) -> tuple[dict[str, Any], Stress]:
+    """The parameters of a network as planned, and the stress that it is put under."""
+    usual = {name: value for name, value in parameters.items() if name != "stress"}
+    return usual, Stress.of(parameters.get("stress"))
 
 
 def _tuples(value: Any) -> Any:
@@ -558,6 +568,15 @@ class RetailEnv(Preset):
     build = staticmethod(retail)
     usual = Wish(observation="rows")
     tolerance = 20
+    perturbations = (
+        *SupplyChainEnv.perturbations,
+        Perturbation("schema", "no promotion is told any more", reads={"promoted now": 0.0}),
+        Perturbation(
+            "schema",
+            "purchase prices read as usual",
+            reads={"purchase price today, over the usual": 1.0},
+        ),
+    )
 
     @classmethod
     def known_parameters(cls) -> list[str]:
@@ -572,8 +591,10 @@ class RetailEnv(Preset):
                 raise BadInput("expected a history too, found a forecast alone: it speaks of one's demand")
             rest = {k: v for k, v in parameters.items() if k not in ("history", "forecast")}
             return super().parts(split, rest)
+        if parameters.get("stress"):
+            raise BadInput("expected no stress with a history, found one: a history tells what happened")
         for name in parameters:
-            if name not in ("history", "forecast", "periods"):
+            if name not in ("history", "forecast", "periods", "stress"):
                 raise BadInput(
                     f"expected history, forecast and periods alone, found {name} too: "
                     "SKUs and stores are the history's"
