@@ -3,7 +3,7 @@
 An env declares its own, in its class, where it says what is observed and played:
 
     class ReturnsEnv(base.Env):
-        perturbations = (Perturbation("demand", "twice as many parcels come back", {"stress": {"demand": 2.0}}),)
+        perturbations = (Perturbation("demand", "twice as many come back", {"stress": {"demand": 2.0}}),)
 """
 
 from __future__ import annotations

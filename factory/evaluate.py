@@ -22,6 +22,7 @@ from workgym.services.kernel import InfrastructureFault
 from workgym.services.scenario import Scenario, Suite, interleave
 
 LANES = 512  # scenarios that are played side by side
+BLOCK = 10**7  # seeds between one block of a split and the next; a suite has fewer scenarios
 FOREVER = 10**9  # steps: an evaluation ends when the season does
 LATENCY_CALLS = 2000
 LATENCY_BLOCKS = 3
@@ -37,19 +38,23 @@ class Played(NamedTuple):
 
 
 def gate_suite(
-    env_id: str, env_kwargs: Mapping[str, Any], split: str = "gate", per_family: int = 64
+    env_id: str, env_kwargs: Mapping[str, Any], split: str = "gate", per_family: int = 64, block: int = 0
 ) -> Suite:
-    """The frozen scenarios of a split: `per_family` seasons of every family, families taking turns."""
-    return _suite(env_id, json.dumps(dict(env_kwargs), sort_keys=True), split, per_family)
+    """The frozen scenarios of a split: `per_family` seasons of every family, families taking turns.
+
+    Blocks have no seed in common: a suite that was looked at too often is replaced by that of another block.
+    """
+    return _suite(env_id, json.dumps(dict(env_kwargs), sort_keys=True), split, per_family, block)
 
 
 @lru_cache(maxsize=16)
-def _suite(env_id: str, kwargs_json: str, split: str, per_family: int) -> Suite:
+def _suite(env_id: str, kwargs_json: str, split: str, per_family: int, block: int) -> Suite:
     kwargs = json.loads(kwargs_json)
     probe = _lanes(env_id, kwargs, split, "twin", 1)
     names = interleave(probe.task.families, per_family)
     probe.close()
-    scenarios = tuple(Scenario(env_id, split, family, seed, kwargs) for family, seed in names)
+    first = block * BLOCK
+    scenarios = tuple(Scenario(env_id, split, family, first + seed, kwargs) for family, seed in names)
     return Suite(env_id, split, scenarios, _content(scenarios))
 
 

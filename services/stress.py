@@ -49,15 +49,7 @@ class Stress:
             if name not in _RANGES:
                 raise BadInput(did_you_mean("stress", str(name), list(_RANGES)))
             low, high = _RANGES[name]
-            whole = name != "lead-time" or isinstance(value, int)
-            if (
-                isinstance(value, bool)
-                or not isinstance(value, Real)
-                or not whole
-                or not low <= value <= high
-            ):
-                kind = "a whole number of days" if name == "lead-time" else "a factor"
-                raise BadInput(
-                    f"expected stress[{name!r}] to be {kind} in {low:g}..{high:g}, found {value!r}"
-                )
+            kind, what = (int, "whole days") if name == "lead-time" else (Real, "a factor")
+            if isinstance(value, bool) or not isinstance(value, kind) or not low <= value <= high:
+                raise BadInput(f"expected {what} in {low:g}..{high:g} as stress[{name!r}], found {value!r}")
         return cls(**{name.replace("-", "_"): value for name, value in (given or {}).items()})
