@@ -38,10 +38,14 @@ EXPERIMENT = "workgym"
 FOLDER = "model"  # of the artifacts of a run
 _PROBE_S = 3.0
 _BATCH = 1000  # metrics in one call; MLflow's own limit
-_TAG_LENGTH = 5000  # MLflow's own limit
+_TEXT_LENGTH = 5000  # of a tag or parameter; MLflow's own limit
 _RESERVED = re.compile(r"latest|v\d+", re.IGNORECASE)  # aliases that MLflow keeps for itself
 # One try a request: what is retried blindly may be made twice, and the next sync tries again anyway.
-_CLIENT_SETTINGS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
+_CLIENT_SETTINGS = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # there, ours is JSON
+}
 
 
 def configured(registry: Registry) -> MlflowMirror | None:
@@ -110,22 +114,25 @@ class MlflowMirror:
 
     def _version(self, version: ModelVersion) -> Any:
         """MLflow's version of ours, made if need be, with today's numbers and tags."""
-        self._model(version)
-        run_id = self._run(version)
-        self._log(run_id, version)
-        there = self._find(version)
-        if there is None:
-            self._upload(run_id, version)
-            self._client.set_terminated(run_id)
-            there = self._client.create_model_version(
-                name=version.name,
-                source=f"{self._client.get_run(run_id).info.artifact_uri}/{FOLDER}",
-                run_id=run_id,
-                tags=identity(version),
-                description=f"{version} of workgym, {version.env_id}",
-            )
+        there = self._find(version) or self._make(version)
+        self._measure(there.run_id, version)
         self._tag(there, self._facts(version))
         return there
+
+    def _make(self, version: ModelVersion) -> Any:
+        self._model(version)
+        run_id = self._run(version)
+        self._describe(run_id, version)
+        self._upload(run_id, version)
+        self._client.set_terminated(run_id)
+        return self._client.create_model_version(
+            name=version.name,
+            source=f"{self._client.get_run(run_id).info.artifact_uri}/{FOLDER}",
+            run_id=run_id,
+            tags=identity(version) | self._facts(version),
+            description=f"{version} of workgym, {version.env_id}",
+            await_creation_for=0,
+        )
 
     def _model(self, version: ModelVersion) -> None:
         if not self._client.search_registered_models(f"name = '{version.name}'"):
@@ -138,20 +145,20 @@ class MlflowMirror:
         return min(found, key=lambda one: int(one.version)) if found else None
 
     def _run(self, version: ModelVersion) -> str:
-        experiment = self._experiment()
         wanted = {**identity(version), "workgym.model": version.name}
         conditions = [f"tags.`{name}` = '{value}'" for name, value in wanted.items()]
-        found = self._client.search_runs([experiment], " and ".join(conditions), max_results=1)
+        found = self._client.search_runs([self._experiment], " and ".join(conditions), max_results=1)
         if found:
             return str(found[0].info.run_id)
         made = self._client.create_run(
-            experiment,
+            self._experiment,
             start_time=_milliseconds(version.created_at),
             tags=wanted,
             run_name=f"{version.name}-{version.version}",
         )
         return str(made.info.run_id)
 
+    @cached_property
     def _experiment(self) -> str:
         found = self._client.get_experiment_by_name(EXPERIMENT)
         if found is not None:
@@ -159,13 +166,17 @@ class MlflowMirror:
         place = artifact_folder(self._client.tracking_uri)
         return str(self._client.create_experiment(EXPERIMENT, artifact_location=place))
 
-    def _log(self, run_id: str, version: ModelVersion) -> None:
-        """Numbers and parameters; the same ones again leave the run as it is."""
-        from mlflow.entities import Metric, Param
+    def _describe(self, run_id: str, version: ModelVersion) -> None:
+        from mlflow.entities import Param
+
+        said = {name: value[:_TEXT_LENGTH] for name, value in parameters(version).items() if value}
+        self._client.log_batch(run_id, params=[Param(name, value) for name, value in said.items()])
+
+    def _measure(self, run_id: str, version: ModelVersion) -> None:
+        """Log every number with the time it was taken, so that the same one again changes nothing."""
+        from mlflow.entities import Metric
 
         metrics = [Metric(name, value, at, step) for name, value, at, step in self._numbers(version)]
-        params = [Param(name, value[:_TAG_LENGTH]) for name, value in parameters(version).items() if value]
-        self._client.log_batch(run_id, params=params)
         for start in range(0, len(metrics), _BATCH):
             self._client.log_batch(run_id, metrics=metrics[start : start + _BATCH])
 
@@ -206,8 +217,8 @@ class MlflowMirror:
 
     def _tag(self, there: Any, facts: Mapping[str, str]) -> None:
         for name, value in facts.items():
-            if there.tags.get(name) != value[:_TAG_LENGTH]:
-                self._client.set_model_version_tag(there.name, there.version, name, value[:_TAG_LENGTH])
+            if there.tags.get(name) != value[:_TEXT_LENGTH]:
+                self._client.set_model_version_tag(there.name, there.version, name, value[:_TEXT_LENGTH])
 
     def _alias(self, model: str, alias: str) -> None:
         """Point MLflow's alias where ours points now."""

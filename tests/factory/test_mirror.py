@@ -15,10 +15,10 @@ class Listener:
 
     name = "listener"
 
-    def __init__(self, fails_at=None, error=OSError("the line is dead")):
+    def __init__(self, fails_at=None, error=None):
         self.heard = []
         self.fails_at = fails_at
-        self.error = error
+        self.error = error or OSError("the line is dead")
 
     def hear(self, line):
         if line.seq == self.fails_at:
@@ -70,9 +70,13 @@ def test_a_registry_announces_what_happens_to_a_model(desk):
 
 
 def test_an_undone_change_is_not_heard(database, write):
-    with pytest.raises(RuntimeError), database.write() as session:
-        announce(session, "alias.moved", {"model": "orders"}, "2026-01-01T00:00:00")
-        raise RuntimeError("undone")
+    def change():
+        with database.write() as session:
+            announce(session, "alias.moved", {"model": "orders"}, "2026-01-01T00:00:00")
+            raise RuntimeError("undone")
+
+    with pytest.raises(RuntimeError, match="undone"):
+        change()
     assert status(database, "listener").behind == 0
 
 
