@@ -33,7 +33,7 @@ HEADINGS = (
 )
 SEED = 1
 COMMON = (
-    "- `backend`, `split`, `family`, `actions`, `observation`, `mishaps`, `render_mode`: "
+    "- `backend`, `split`, `family`, `actions`, `observation`, `mishaps`, `stress`, `render_mode`: "
     "as in [workgym/SupplyChain-v0](supplychain.md)"
 )
 COLOURS = 48  # in a picture's palette; more make no visible difference
