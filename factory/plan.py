@@ -18,6 +18,7 @@ from workgym.agents.training import AnyRecipe, make_recipe
 from workgym.factory.pipeline import Pipeline, VariantSpec
 from workgym.services.kernel import BadInput, did_you_mean
 
+OF_THIS_RUN = "variant:"  # before the name of a teacher that the run itself trains
 _TRAINS = ("services", "envs", "agents")  # folders whose code decides what a training produces
 
 
@@ -68,7 +69,7 @@ def plan(pipeline: Pipeline, teachers: Mapping[str, Files] | None = None) -> lis
 
 def teacher_of(variant: VariantSpec, seed: int) -> str | None:
     """Whom a training learns from: an alias, `version:3`, or `variant:` and a job's name; None: nobody."""
-    of_this_run = variant.teacher is not None and variant.teacher.startswith("variant:")
+    of_this_run = variant.teacher is not None and variant.teacher.startswith(OF_THIS_RUN)
     return f"{variant.teacher}/{seed}" if of_this_run else variant.teacher
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn, Protocol, cast
@@ -26,6 +26,8 @@ from workgym.factory.records import Scorecard
 from workgym.factory.registry import Registry
 from workgym.factory.releasing import Candidate, Desk, Released
 from workgym.factory.runs import Fenced
+from workgym.factory.search import Bench, searches
+from workgym.factory.teachers import kept_teachers, train_in_turns
 from workgym.factory.train import CHUNK, Progress, Trained, Trainings, train
 from workgym.services.kernel import BadInput, Conflict
 
@@ -80,18 +82,15 @@ def run(
         Fenced: another scheduler took the run over, or somebody cancelled it.
         InfrastructureFault: a worker died too often; `factory retry` goes on.
     """
-    jobs = _prepare(pipeline)
+    _prepare(pipeline, registry)
     with _driven(registry, _opened(pipeline, registry, run_id)) as record:
-        watcher.stage(f"training {len(jobs)} candidates")
-        trainings = _start_trainings(registry, record, jobs)
-        line = Trainings(registry, Foreman(registry, record.id, engine))
-        trained = train(line, jobs, _curves(registry, trainings, watcher.training))
+        trained, trainings = _train(pipeline, registry, record, engine, watcher)
         watcher.stage(f"evaluating on the {pipeline.suite.split} suite")
         suite = suite_of(pipeline)
         rules = rule_cards(pipeline, suite)
         for card in rules:
             registry.record_baseline(record.id, card)
-        desk = Desk(pipeline, registry, record, suite, rules, len(jobs))
+        desk = Desk(pipeline, registry, record, suite, rules, len(trained))
         candidates = [_keep(desk, one, trainings[one.job.name]) for one in trained]
         releases = tuple(desk.release(spec, candidates) for spec in pipeline.releases)
         result = Result(record, rules, releases)
@@ -99,14 +98,40 @@ def run(
         return replace(result, run=registry.finish_run(record.id, result.sentence))
 
 
+def _train(
+    pipeline: Pipeline, registry: Registry, record: Run, engine: Engine, watcher: Watcher
+) -> tuple[list[Trained], dict[str, int]]:
+    """Every candidate, and the rows of their trainings by the job's name."""
+    foreman = Foreman(registry, record.id, engine)
+    line = Trainings(registry, foreman)
+    rows: dict[str, int] = {}
+
+    def train_some(jobs: Sequence[Job]) -> list[Trained]:
+        watcher.stage(f"training {len(jobs)} candidates")
+        started = _start_trainings(registry, record, jobs)
+        rows.update(started)
+        trained = train(line, jobs, _curves(registry, started, watcher.training))
+        for one in trained:
+            registry.artifacts.put_folder(one.files)
+        return trained
+
+    found: list[Job] = []
+    for search in searches(pipeline):
+        watcher.stage(f"searching for {search.variant.name}")
+        found += Bench(registry, record.id, foreman, line, watcher.training).candidates(search)
+    known = kept_teachers(pipeline, registry, record)
+    return train_in_turns(pipeline, known, found, train_some, watcher.stage), rows
+
+
 def _keep(desk: Desk, trained: Trained, training: int) -> Candidate:
     last = curve_points(trained.progress)[-1]
     return desk.keep(trained, training, last.steps, last.cpu_seconds)
 
 
-def _prepare(pipeline: Pipeline) -> list[Job]:
+def _prepare(pipeline: Pipeline, registry: Registry) -> None:
     """Refuse a wrong pipeline before anything is trained; compile the env once, for all workers."""
-    jobs = plan(pipeline)
+    searches(pipeline)
+    plan(pipeline, kept_teachers(pipeline, registry))
     env = cast("VectorEnv", gym.make_vec(pipeline.env, num_envs=1, **pipeline.env_kwargs))
     env.reset(seed=0)
     for release in pipeline.releases:
@@ -115,7 +140,6 @@ def _prepare(pipeline: Pipeline) -> list[Job]:
         for name in release.limits:
             is_better(name, 0.0, 0.0)
     env.close()
-    return jobs
 
 
 def resume(registry: Registry, run_id: int, engine: Engine, watcher: Watcher) -> Result:
@@ -187,7 +211,7 @@ def _interrupt(number: int, frame: Any) -> NoReturn:
     raise KeyboardInterrupt
 
 
-def _start_trainings(registry: Registry, record: Run, jobs: list[Job]) -> dict[str, int]:
+def _start_trainings(registry: Registry, record: Run, jobs: Sequence[Job]) -> dict[str, int]:
     """A row for each training; their ids by the job's name."""
     ids = {}
     for job in jobs:
