@@ -310,6 +310,19 @@ def _check_layers(layers: Sequence[Layer]) -> None:
         inputs = outputs
 
 
+def folded(layers: Sequence[Layer], mean: Floats, scale: Floats) -> list[Layer]:
+    """Layers for features as they are, from layers for (features - mean) * scale."""
+    first, *rest = layers
+    wide = first.weight.astype(np.float64)
+    weight = wide * scale.astype(np.float64)[:, None]
+    bias = first.bias.astype(np.float64) - (mean.astype(np.float64) * scale.astype(np.float64)) @ wide
+    whole = [Layer(weight, bias), *rest]  # type: ignore[arg-type]  # rounded in the next line
+    return [
+        Layer(np.ascontiguousarray(one.weight, dtype=np.float32), one.bias.astype(np.float32))
+        for one in whole
+    ]
+
+
 def random_policy(
     name: str, env_id: str, env_version: str, sizes: Sequence[int], activation: str = "relu", seed: int = 0
 ) -> MlpPolicy:

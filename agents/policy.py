@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
@@ -66,6 +67,12 @@ def _quantities(files: Mapping[str, bytes]) -> Policy:
 
 
 KINDS: dict[str, Callable[[Mapping[str, bytes]], Policy]] = {MLP: _mlp, "quantities": _quantities}
+
+
+def files_digest(files: Mapping[str, bytes]) -> str:
+    """The content hash of a saved policy: what the factory's artifact store calls its folder."""
+    manifest = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def load_policy(files: Mapping[str, bytes]) -> Policy:

@@ -26,7 +26,7 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 
 from workgym.agents import moment
-from workgym.agents.mlp import Layer, MlpPolicy
+from workgym.agents.mlp import Layer, MlpPolicy, folded
 from workgym.agents.policy import view_of
 from workgym.agents.recipe import Recipe
 from workgym.agents.sb3 import LanesVecEnv
@@ -114,15 +114,19 @@ class MaskedPolicy(MaskableActorCriticPolicy):
         self.action_dist = MaskedCategorical(int(cast("spaces.Discrete[Any]", self.action_space).n))
 
 
-_LEARNERS: dict[str, tuple[Any, Any]] = {
-    "maskable-ppo": (MaskablePPO, MaskedPolicy),
-    "ppo": (PPO, ActorCriticPolicy),
-}
+def build(
+    recipe: Recipe,
+    env: LanesVecEnv,
+    rate: Callable[[float], float],
+    seed: int,
+    masked: type[MaskablePPO] = MaskablePPO,
+) -> Any:
+    """An SB3 model with fresh weights; seeds the lanes and every global generator.
 
-
-def build(recipe: Recipe, env: LanesVecEnv, rate: Callable[[float], float], seed: int) -> Any:
-    """An SB3 model with fresh weights; seeds the lanes and every global generator."""
-    learner, policy = _LEARNERS[recipe.algorithm]
+    `masked` is the class of the model where actions are masked.
+    """
+    unmasked = recipe.algorithm == "ppo"
+    learner, policy = (PPO, ActorCriticPolicy) if unmasked else (masked, MaskedPolicy)
     model = learner(
         policy,
         env,
@@ -241,18 +245,12 @@ def load_state(model: Any, tensors: State) -> None:
 
 def layers_of(tensors: State) -> list[Layer]:
     """The policy network, with the standardisation folded into its first layer."""
-    mean = tensors["policy/features_extractor.mean"].astype(np.float64)
-    scale = tensors["policy/features_extractor.scale"].astype(np.float64)
     names = [name for name in tensors if name.startswith("policy/mlp_extractor.policy_net.")]
     order = sorted({int(name.split(".")[-2]) for name in names})
-    hidden = [f"policy/mlp_extractor.policy_net.{i}" for i in order]
-    pairs = [
-        (tensors[f"{name}.weight"].T.astype(np.float64), tensors[f"{name}.bias"].astype(np.float64))
-        for name in (*hidden, "policy/action_net")
-    ]
-    weight, bias = pairs[0]
-    pairs[0] = weight * scale[:, None], bias - (mean * scale) @ weight
-    return [Layer(np.ascontiguousarray(w, dtype=np.float32), b.astype(np.float32)) for w, b in pairs]
+    parts = [*(f"policy/mlp_extractor.policy_net.{i}" for i in order), "policy/action_net"]
+    layers = [Layer(tensors[f"{part}.weight"].T, tensors[f"{part}.bias"]) for part in parts]
+    standard = (tensors[f"policy/features_extractor.{part}"] for part in ("mean", "scale"))
+    return folded(layers, *standard)
 
 
 def initial_state(recipe: Recipe) -> bytes:

@@ -22,8 +22,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from workgym.agents.distil.recipe import DistilRecipe, DistilReport
+from workgym.agents.focal.recipe import FocalRecipe
 from workgym.agents.pathwise.recipe import PathwiseRecipe, PathwiseReport
+from workgym.agents.policy import files_digest
 from workgym.agents.recipe import ACTIVATIONS, ALGORITHMS, Recipe
+from workgym.agents.rllib_recipe import RllibRecipe
+from workgym.agents.schedule import ScheduleRecipe
 from workgym.services.kernel import BadInput, did_you_mean
 
 __all__ = [
@@ -39,11 +44,12 @@ __all__ = [
     "chunk_seed",
     "initial_state",
     "make_recipe",
+    "needs",
     "policy_from",
     "train_chunk",
 ]
 
-AnyRecipe = Recipe | PathwiseRecipe
+AnyRecipe = Recipe | PathwiseRecipe | DistilRecipe | ScheduleRecipe
 
 
 class Learner(NamedTuple):
@@ -61,7 +67,11 @@ class Learner(NamedTuple):
 LEARNERS: dict[str, Learner] = {
     "maskable-ppo": Learner(Recipe, "workgym.agents.ppo"),
     "ppo": Learner(Recipe, "workgym.agents.ppo"),
+    "focal-ppo": Learner(FocalRecipe, "workgym.agents.focal.learner"),
+    "distil": Learner(DistilRecipe, "workgym.agents.distil.learner"),
     "pathwise": Learner(PathwiseRecipe, "workgym.agents.pathwise.learner"),
+    "rllib-ppo": Learner(RllibRecipe, "workgym.agents.rllib"),
+    "schedule": Learner(ScheduleRecipe, "workgym.agents.schedule"),
 }
 
 
@@ -120,7 +130,7 @@ class ChunkReport:
     explained_variance: float
 
 
-AnyReport = ChunkReport | PathwiseReport
+AnyReport = ChunkReport | PathwiseReport | DistilReport
 
 
 def chunk_seed(recipe: AnyRecipe, k: int) -> int:
@@ -147,9 +157,29 @@ def alone() -> Iterator[None]:
         np.random.set_state(before[1])
 
 
-def initial_state(recipe: AnyRecipe) -> bytes:
-    """The state before the first chunk."""
-    state: bytes = _learner(recipe).initial_state(recipe)
+def needs(recipe: AnyRecipe) -> tuple[str, ...]:
+    """Digests of the saved policies that a training begins from, as `files_digest` names them."""
+    if isinstance(recipe, ScheduleRecipe):
+        return needs(recipe.at(0))
+    return (recipe.teacher,) if isinstance(recipe, FocalRecipe | DistilRecipe) else ()
+
+
+def initial_state(recipe: AnyRecipe, inputs: Mapping[str, Mapping[str, bytes]] | None = None) -> bytes:
+    """The state before the first chunk.
+
+    Args:
+        recipe: what is trained.
+        inputs: files of the saved policies that the recipe `needs`, by digest.
+
+    Raises:
+        BadInput: such a policy is missing, is another one than its digest says, or does not fit.
+    """
+    given = inputs or {}
+    for digest in needs(recipe):
+        if (found := files_digest(given.get(digest, {}))) != digest:
+            what = f"the policy {found[:12]} in its place" if digest in given else "no files of it"
+            raise BadInput(f"expected policy {digest[:12]} to begin from, found {what}")
+    state: bytes = _learner(recipe).initial_state(recipe, *(given[digest] for digest in needs(recipe)))
     return state
 
 

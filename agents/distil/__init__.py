@@ -1,0 +1,1 @@
+"""Small policies that learn from a large one."""
