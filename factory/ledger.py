@@ -237,12 +237,15 @@ def judged_payload(version: Row, verdicts: Sequence[Row]) -> dict[str, Any]:
     }
 
 
-def tell_measured(
-    rows: Rows, model: str, version: int, alias: str, measures: Mapping[str, float], at: str
-) -> None:
+def tell_measured(rows: Rows, version: Row, alias: str, measures: Mapping[str, float], at: str) -> None:
     """Tell the outbox what a version is newly measured by."""
-    said = {"model": model, "version": version, "alias": alias, "measures": dict(measures)}
-    announce(rows, VERSION_MEASURED, said, at)
+    announce(rows, VERSION_MEASURED, measured_payload(version, alias, measures, at), at)
+
+
+def measured_payload(version: Row, alias: str, measures: Mapping[str, float], at: str) -> dict[str, Any]:
+    """New measures, for whoever mirrors them."""
+    said = {"model": version["name"], "version": version["version"], "alias": alias, "at": at}
+    return {**said, "measures": dict(measures)}
 
 
 def tell_moved(rows: Rows, move: Row, artifact: str, line: str) -> None:

@@ -133,7 +133,7 @@ class VersionBook(WorkBook):
         canonical_json(dict(measures))
         with self._database.write() as session:
             self._fence(session, version.run_id)
-            required_row(session, ModelVersionRow, version.id, "model version")
+            row = required_row(session, ModelVersionRow, version.id, "model version")
             known = set(
                 session.scalars(select(MeasureRow.name).filter_by(version_id=version.id, alias=alias))
             )
@@ -141,7 +141,7 @@ class VersionBook(WorkBook):
             for name, value in fresh.items():
                 session.add(MeasureRow(version_id=version.id, alias=alias, name=name, value=value))
             if fresh:
-                ledger.tell_measured(session, version.name, version.version, alias, fresh, self._now())
+                ledger.tell_measured(session, stored_version(session, row), alias, fresh, self._now())
 
     def measures(self, version: ModelVersion, alias: str) -> dict[str, float]:
         """What a version was measured by for a release; empty when it never was."""

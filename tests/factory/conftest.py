@@ -80,6 +80,10 @@ class Desk:
         weights = f"{self.name} {next(self.numbers)}".encode()
         return self.registry.artifacts.put_folder({"policy.safetensors": weights, "policy.json": b"{}"})
 
+    def card(self, digest):
+        """Results of a policy."""
+        return scorecard(digest)
+
     def candidate(self, gates=("beats-champion",), run=None, digest=None):
         digest = digest or self.policy()
         return self.registry.register(
