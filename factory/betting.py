@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import special
 
 from workgym.factory.statistics import Bounds
 
@@ -49,7 +50,7 @@ class Evidence(NamedTuple):
 
     Attributes:
         proven: whether the capital reached 1 / alpha.
-        after: the round in which it did, counted from 1; 0 if it did not.
+        after: after how many rounds, or scenarios, it did; 0 if it did not.
     """
 
     proven: bool
@@ -76,18 +77,16 @@ def capital(x: ArrayLike, stakes: Stakes = HALVES) -> Floats:
     return np.where(ruined, -np.inf, np.logaddexp.reduce(each, axis=0))
 
 
-def evidence(x: ArrayLike, alpha: float, stakes: Stakes = HALVES, at: ArrayLike | None = None) -> Evidence:
+def evidence(x: ArrayLike, alpha: float, stakes: Stakes = HALVES) -> Evidence:
     """Whether bets that the mean of `x` is above 0 ever multiplied the capital by 1 / alpha.
 
     Args:
         x: (rounds,) what each round pays per unit staked; at least -1.
         alpha: the chance that this happens although the mean is not above 0.
         stakes: who bets.
-        at: the rounds after which one looks; all.
     """
-    rounds = np.arange(np.size(x)) if at is None else np.asarray(at)
-    won = np.flatnonzero(capital(x, stakes)[rounds] >= -np.log(alpha))
-    return Evidence(True, int(rounds[won[0]]) + 1) if len(won) else Evidence(False, 0)
+    won = np.flatnonzero(capital(x, stakes) >= -np.log(alpha))
+    return Evidence(True, int(won[0]) + 1) if len(won) else Evidence(False, 0)
 
 
 def edge(proven: Callable[[float], bool], inside: float, outside: float) -> float:
@@ -124,18 +123,23 @@ class Gains(NamedTuple):
             float(self.reach[-1] * len(self.orders) / max(self.orders.sum(), 1.0)) if len(self.reach) else 0.0
         )
 
-    def rounds(self, margin: float) -> Floats:
-        """What bets on a gain above `margin` cents per order pay per unit staked."""
-        beyond = self.gained - margin * self.orders
-        return np.divide(beyond, self.reach, out=np.zeros_like(beyond), where=self.reach > 0)
+    def units(self, margin: float) -> Floats:
+        """How far each block goes beyond the margin, as a share of its reach; the first by the second's."""
+        beyond, allowed = self.gained - margin * self.orders, self.reach.copy()
+        allowed[:1] = self.reach[1:2].max(initial=0.0)
+        return np.divide(beyond, allowed, out=np.zeros_like(beyond), where=allowed > 0)
 
     def above(self, margin: float, alpha: float) -> Evidence:
         """Whether the gain is proven to be above the margin."""
-        return _unbroken(self.rounds(margin), alpha)
+        return self._unbroken(self.units(margin), alpha)
 
     def below(self, margin: float, alpha: float) -> Evidence:
         """Whether the gain is proven to be below the margin."""
-        return _unbroken(-self.rounds(margin), alpha)
+        return self._unbroken(-self.units(margin), alpha)
+
+    def _unbroken(self, x: Floats, alpha: float) -> Evidence:
+        """The evidence, unless some block, early or late, lost more than was declared possible."""
+        return Evidence(False, 0) if (x < -1).any() else evidence(x * (self.reach > 0), alpha)
 
     def bounds(self, alpha: float) -> Bounds:
         """Limits in cents per order, one-sided, that hold at all looks at once."""
@@ -156,11 +160,6 @@ def _limit(proven: Callable[[float], bool], outside: float, step: float) -> floa
         if proven(outside + step * 2**doubled):
             return edge(proven, outside + step * 2**doubled, outside)
     return float(np.copysign(np.inf, step))
-
-
-def _unbroken(x: Floats, alpha: float) -> Evidence:
-    """The evidence, unless some round, early or late, lost more than was declared possible."""
-    return Evidence(False, 0) if (x < -1).any() else evidence(x, alpha)
 
 
 def rounds_needed(x: Floats, alpha: float) -> float:
@@ -187,23 +186,27 @@ def reach(profit: ArrayLike, share: float) -> Floats:
 
 
 class Rarity(NamedTuple):
-    """Which scenarios had something that must be rare, in the order in which they were played.
+    """How often something was seen that must be rare, at each look.
 
     Attributes:
-        seen: (n,) whether the scenario had it.
-        looks: scenarios after which one looks: the ends of blocks.
+        seen: (looks,) scenarios so far that had it.
+        n: (looks,) scenarios so far; whole blocks, so that their mix of families is the suite's.
     """
 
-    seen: NDArray[np.bool_]
-    looks: NDArray[np.intp]
+    seen: NDArray[np.int64]
+    n: NDArray[np.int64]
 
     def rarer(self, share: float, alpha: float) -> Evidence:
         """Whether it is proven to be in less than this share of scenarios."""
-        return evidence((share - self.seen) / (1 - share), alpha, RARE, self.looks - 1)
+        return self._first(tally(self.n - self.seen, self.seen, share / (1 - share), RARE), alpha)
 
     def more(self, share: float, alpha: float) -> Evidence:
         """Whether it is proven to be in more than this share of scenarios."""
-        return evidence((self.seen - share) / share, alpha, FREQUENT, self.looks - 1)
+        return self._first(tally(self.seen, self.n - self.seen, (1 - share) / share, FREQUENT), alpha)
+
+    def _first(self, logs: Floats, alpha: float) -> Evidence:
+        won = np.flatnonzero(logs >= -np.log(alpha))
+        return Evidence(True, int(self.n[won[0]])) if len(won) else Evidence(False, 0)
 
     def bounds(self, alpha: float) -> Bounds:
         """One-sided limits of the share that hold at all looks at once."""
@@ -211,20 +214,25 @@ class Rarity(NamedTuple):
         return Bounds(low, edge(lambda share: self.rarer(share, alpha).proven, 1.0, 0.0))
 
 
+def tally(won: ArrayLike, lost: ArrayLike, odds: float, stakes: Stakes) -> Floats:
+    """Logarithm of the capital after bets won, each paying `odds` per unit staked, and bets lost."""
+    each = [
+        np.log(share) + special.xlog1py(won, fraction * odds) + special.xlog1py(lost, -fraction)
+        for fraction, share in zip(stakes.fraction, stakes.share, strict=True)
+    ]
+    logs: Floats = np.logaddexp.reduce(each, axis=0)
+    return logs
+
+
 def clean_needed(count: int, share: float, alpha: float) -> int:
     """Fewest scenarios of which so many had it, and whose evidence is that it is rarer than `share`."""
-
-    def proven(n: int) -> bool:
-        paid = np.log1p(np.array(RARE.fraction) * share / (1 - share)) * (n - count)
-        with np.errstate(divide="ignore"):
-            lost = np.log1p(-np.array(RARE.fraction)) * count if count else 0.0
-        return bool(np.logaddexp.reduce(np.log(RARE.share) + paid + lost) >= -np.log(alpha))
-
+    odds, enough = share / (1 - share), -np.log(alpha)
     high = count + 1
-    while not proven(high):
+    while tally(high - count, count, odds, RARE) < enough:
         high *= 2
     low = high // 2
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (low, middle) if proven(middle) else (middle, high)
+        proven = middle > count and tally(middle - count, count, odds, RARE) >= enough
+        low, high = (low, middle) if proven else (middle, high)
     return high

@@ -45,7 +45,9 @@ def constraints(candidate: Scorecard, champion: Scorecard, options: Constraints)
         return undecided(f"{short(idle)} had no obligation in n={n} scenarios; leave this gate out", numbers)
     if options.budget == 0 and (broken := int(candidate.violations.sum())):
         return Finding(
-            Outcome.FAIL, f"violates {broken} of {total:,} obligations, none may be (n={n})", numbers
+            Outcome.FAIL,
+            f"violates {broken} of {total:,} obligations, none may be (n={n} paired scenarios)",
+            numbers,
         )
     if n < options.minimum:
         return too_few(n, options.minimum, numbers)

@@ -30,9 +30,8 @@ class Flips(Statistical):
 def flips(candidate: Scorecard, champion: Scorecard, options: Flips) -> Finding:
     """Claims that few scenarios that the champion handles are failed by the candidate, at any look."""
     ours, theirs = candidate.success.astype(bool), champion.success.astype(bool)
-    lost, families = theirs & ~ours, len(set(champion.family))
-    at = blocks(champion.family)
-    rarity = Rarity(lost[at].ravel(), families * np.arange(1, len(at) + 1))
+    lost, at = theirs & ~ours, blocks(champion.family)
+    rarity = Rarity(lost[at].sum(axis=1).cumsum(), len(at.T) * np.arange(1, len(at) + 1))
     numbers = sampled(candidate.n, options) | _numbers(ours, theirs, options) | _limits(rarity, options)
     numbers["flipped"] = ", ".join(_names(candidate, lost))
     if failed := _must_pass(candidate, ours, options):

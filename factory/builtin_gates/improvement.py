@@ -87,7 +87,7 @@ def _claim(outcome: Outcome, champion: str, margin: float) -> str:
 def _way_out(gains: Gains, champion: Scorecard, options: Improvement) -> str:
     """What would decide."""
     sign = 1 if gains.mean >= options.margin else -1
-    x = sign * gains.rounds(options.margin)
+    x = sign * gains.units(options.margin)
     if x.min() < -1:
         first = blocks(champion.family)[int(x.argmin())][0]
         misses = "misses" if sign > 0 else "exceeds"

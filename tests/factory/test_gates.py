@@ -58,7 +58,9 @@ def ask(name: str, candidate: Scorecard, champion: Scorecard = CHAMPION, **optio
     return next(v for v in judge(candidate, champion, {name: options}, bootstrap=True) if v.gate == name)
 
 
-def upset(columns: str, at: slice, values: Any, policy: str = "upset", base: Scorecard = BETTER) -> Scorecard:
+def upset(
+    columns: str, at: slice | list[int], values: Any, policy: str = "upset", base: Scorecard = BETTER
+) -> Scorecard:
     """The better candidate with some results overwritten."""
     changed = getattr(base, columns).copy()
     changed[at] = values
@@ -271,7 +273,9 @@ def test_an_unknown_option_is_refused_with_the_nearest_name(name: str) -> None:
     [
         ("flips", "budget", 2),
         ("flips", "budget", "2%"),
-        ("improvement", "margin", -1.0),
+        ("improvement-fixed", "margin", -1.0),
+        ("improvement", "range", 0.0),
+        ("flips", "must_pass", "normal/3"),
         ("improvement", "alpha", 0),
         ("improvement", "alpha", float("nan")),
         ("no-harm", "minimum", 1),
@@ -364,7 +368,7 @@ def test_a_pass_that_rests_on_nan_is_withheld() -> None:
 @pytest.mark.usefixtures("fresh")
 def test_two_gates_cannot_share_a_name() -> None:
     with pytest.raises(
-        Conflict, match=r"two gates are named 'flips': workgym.factory.builtin_gates:flips and"
+        Conflict, match=r"two gates are named 'flips': workgym.factory.builtin_gates.flips:flips and"
     ):
         gate("flips")(thrift)
 
@@ -411,7 +415,8 @@ def test_a_plug_in_that_does_not_load_is_named(tmp_path: Path, monkeypatch: pyte
 def test_the_gain_is_in_cents_per_order() -> None:
     verdict = ask("improvement", replace(CHAMPION, policy="x", profit=CHAMPION.profit + 50))
     assert verdict.sentence == (
-        "beats cheapest: +1.25 cents per order (95% CI +1.25 to +1.25, n=384 paired scenarios)"
+        "beats cheapest: +1.25 cents per order (95% CI +0.91 to +1.59 at any look, n=384 paired scenarios), "
+        "sure after 114"
     )
 
 
@@ -424,19 +429,62 @@ def test_a_gain_is_counted_over_the_orders_that_came_in() -> None:
     assert ask("no-harm", dearer).numbers["outage.gain"] == pytest.approx(1)
 
 
+@pytest.mark.parametrize(("name", "options"), [("improvement", {"range": 0.25}), ("improvement-fixed", {})])
 @pytest.mark.parametrize(("margin", "outcome"), [(5.0, "pass"), (9.5, "inconclusive"), (12.0, "fail")])
-def test_a_gain_is_compared_with_the_margin(margin: float, outcome: str) -> None:
+def test_a_gain_is_compared_with_the_margin(
+    name: str, options: dict[str, float], margin: float, outcome: str
+) -> None:
     noise = np.random.default_rng(3).normal(0, 400, CHAMPION.n).astype(int)
     better = replace(CHAMPION, policy="x", profit=CHAMPION.profit + 380 + noise - noise.sum() // CHAMPION.n)
-    verdict = ask("improvement", better, margin=margin)
+    verdict = ask(name, better, margin=margin, **options)
     assert verdict.outcome == outcome
     assert f"by more than +{margin:.2f} cents per order" in verdict.sentence
 
 
-def test_an_open_improvement_tells_how_many_scenarios_would_do() -> None:
-    verdict = ask("improvement", replace(CHAMPION, policy="x", profit=CHAMPION.profit + NOISE // 2 + 5))
+@pytest.mark.parametrize("name", ["improvement", "improvement-fixed"])
+def test_an_open_improvement_tells_how_many_scenarios_would_do(name: str) -> None:
+    verdict = ask(name, replace(CHAMPION, policy="x", profit=CHAMPION.profit + NOISE // 2 + 5))
     assert verdict.outcome is Outcome.INCONCLUSIVE
     assert re.search(r"; (about [\d,]+ scenarios would tell|too close to tell)", verdict.sentence)
+
+
+def test_a_cheap_release_may_cost_what_its_margin_says() -> None:
+    dearer = replace(CHAMPION, policy="small", profit=CHAMPION.profit - 40)
+    assert ask("improvement", dearer).outcome is Outcome.FAIL
+    assert ask("improvement", dearer, margin=-0.5).sentence.startswith("costs more than 0.50 cents per order")
+    verdict = ask("improvement", dearer, margin=-2.5)
+    assert verdict.sentence.startswith("costs at most 2.50 cents per order against cheapest: -1.00 cents")
+
+
+def test_an_equal_candidate_costs_nothing_but_gains_nothing() -> None:
+    copy = replace(CHAMPION, policy="copy")
+    assert ask("improvement", copy, margin=-2.0).passed
+    for margin in (0.0, 1.0):
+        verdict = ask("improvement", copy, margin=margin)
+        assert verdict.outcome is Outcome.FAIL
+        assert "earns the same in all of n=384 paired scenarios" in verdict.sentence
+
+
+@pytest.mark.parametrize("position", [0, 200, 383])
+def test_a_loss_beyond_the_declared_range_holds_a_candidate_back_early_or_late(position: int) -> None:
+    profit = BETTER.profit.copy()
+    profit[position] -= 5_000  # 42 cents per order of the block, range 10
+    verdict = ask("improvement", replace(BETTER, profit=profit))
+    assert verdict.outcome is Outcome.INCONCLUSIVE
+    assert "misses the margin by more than the range of 10.0" in verdict.sentence
+    assert ask("improvement", replace(BETTER, profit=profit), range=0.5).passed
+
+
+def test_losses_beyond_the_range_do_not_save_a_bad_candidate() -> None:
+    verdict = ask("improvement", HOPELESS)
+    assert verdict.outcome is Outcome.FAIL
+    assert verdict.numbers["n_used"] == 3 * len(FAMILIES)  # nothing is staked on the first block
+
+
+def test_the_range_is_a_share_of_what_the_champion_earned_before() -> None:
+    doubled = replace(CHAMPION, profit=2 * CHAMPION.profit)
+    numbers = ask("improvement", replace(BETTER, profit=BETTER.profit + CHAMPION.profit), doubled).numbers
+    assert numbers["range"] == pytest.approx(2 * float(ask("improvement", BETTER).numbers["range"]))
 
 
 @EVERY
@@ -451,36 +499,59 @@ def test_a_handful_of_scenarios_proves_no_gain(name: str) -> None:
 
 def test_flips_are_counted_listed_and_bounded() -> None:
     success = np.ones(384, dtype=bool)
-    success[[3, 130, 131]] = False
-    champion = upset("success", slice(380, 384), False, "cheapest", CHAMPION)
+    success[[30, 190, 380]] = False
+    champion = upset("success", [100, 200, 300, 381], False, "cheapest", CHAMPION)
     verdict = ask("flips", replace(BETTER, success=success), champion, budget=0.03)
     assert verdict.sentence == (
         "fails 3 of 380 scenarios that cheapest handles, and handles 4 that it fails: 0.78% of n=384 flip, "
-        "at most 2.01% with 95% confidence, budget 3.00%: normal/3, outage/130, outage/131"
+        "at most 2.25% with 95% confidence at any look, budget 3.00%, sure after 279 (2.01% by a fixed-n "
+        "limit): normal/30, outage/190, recall/380"
     )
     assert verdict.numbers["conditional_rate"] == 3 / 380
     assert verdict.numbers["fixed_rate"] == 4 / 384
+    assert verdict.numbers["relative_rate"] == pytest.approx(3 / 384 / (380 / 384 * 3 / 384))
     assert verdict.numbers["mcnemar_p"] == 1
-    assert verdict.numbers["flipped"] == "normal/3, outage/130, outage/131"
+    assert verdict.numbers["flipped"] == "normal/30, outage/190, recall/380"
 
 
 @pytest.mark.parametrize(
     ("flips", "outcome", "text"),
     [
-        (2, "pass", "at most 1.63%"),
-        (
-            3,
-            "inconclusive",
-            "at most 2.01% with 95% confidence, budget 2.00%; 386 scenarios without another flip",
-        ),
-        (9, "inconclusive", "at most 4.05%"),
-        (14, "fail", "at least 2.22%"),
+        (1, "pass", "sure after 324 (1.23% by a fixed-n limit)"),
+        (2, "inconclusive", "budget 2.00%; 420 scenarios without another flip would pass"),
+        (9, "inconclusive", "at most 5.17%"),
+        (40, "fail", "at least 6.67% with"),
     ],
 )
 def test_the_budget_of_flips_is_kept_broken_or_open(flips: int, outcome: str, text: str) -> None:
-    verdict = ask("flips", upset("success", slice(0, flips), False))
+    verdict = ask("flips", upset("success", scattered(flips), False))
     assert verdict.outcome == outcome
     assert text in verdict.sentence
+
+
+def scattered(flips: int) -> list[int]:
+    """Positions that lie as far apart as can be, in blocks and in families."""
+    return [(at * 128 // flips + 20) % 128 + 128 * (at % 3) for at in range(flips)]
+
+
+def test_an_equal_candidate_flips_nothing() -> None:
+    numbers = ask("flips", replace(CHAMPION, policy="copy")).numbers
+    assert (numbers["flips"], numbers["low"], numbers["relative_rate"]) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("budget", [0.02, 0.5])
+def test_a_scenario_that_must_pass_fails_at_once(budget: float) -> None:
+    one = upset("success", [200], False)
+    verdict = ask("flips", one, must_pass=["outage/200", "recall/300"], budget=budget)
+    assert verdict.outcome is Outcome.FAIL
+    assert verdict.sentence == "fails 1 of 2 must-pass scenarios (n=384): outage/200"
+    assert ask("flips", one, must_pass=["recall/300"]).passed
+
+
+def test_a_must_pass_scenario_that_was_not_played_leaves_flips_open() -> None:
+    verdict = ask("flips", BETTER, must_pass=["outage/999"])
+    assert verdict.outcome is Outcome.INCONCLUSIVE
+    assert "do not hold all that must pass: outage/999" in verdict.sentence
 
 
 def test_a_long_list_of_flips_is_cut_short() -> None:
@@ -512,6 +583,14 @@ def test_a_pooled_gain_does_not_hide_a_family() -> None:
         "harms outage -5.00 cents per order (at most -4.99, allowed -1.00, 128 scenarios)" in verdict.sentence
     )
     assert "normal" not in verdict.sentence
+
+
+def test_no_harm_sorts_families_into_harmed_safe_and_unclear() -> None:
+    profit = BETTER.profit.copy()
+    profit[128:256] -= 800
+    profit[256:] += -420 + 8 * np.random.default_rng(4).integers(-300, 300, 128)
+    numbers = ask("no-harm", replace(BETTER, profit=profit)).numbers
+    assert (numbers["harmed"], numbers["safe"], numbers["unclear"]) == ("outage", "normal", "recall")
 
 
 def test_every_family_needs_its_own_scenarios() -> None:
@@ -571,6 +650,15 @@ def test_a_budget_of_violations_holds_whatever_the_champion_does() -> None:
     assert verdict.outcome is Outcome.FAIL
     assert "its own rate is at most 2." in verdict.sentence
     assert ask("constraints", violating(1), violating(1, "cheapest"), budget=0.03).passed
+
+
+def test_with_a_budget_of_nothing_one_violation_fails() -> None:
+    once = upset("violations", [77], 1)
+    assert ask("constraints", once).passed
+    verdict = ask("constraints", once, budget=0.0)
+    assert verdict.outcome is Outcome.FAIL
+    assert verdict.sentence == "violates 1 of 15,360 obligations, none may be (n=384 paired scenarios)"
+    assert ask("constraints", BETTER, budget=0.0).passed
 
 
 def test_no_violation_seen_is_not_no_violation_ever() -> None:
