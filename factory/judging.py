@@ -29,12 +29,14 @@ class Opponent:
         card: its results on the suite.
         generation: of the alias when it was read.
         version: who serves, or None while nobody does.
+        alias: what the candidates want to serve as.
     """
 
     name: str
     card: Scorecard
     generation: int
     version: ModelVersion | None
+    alias: str
 
 
 def env_version(pipeline: Pipeline) -> str:
@@ -83,10 +85,10 @@ def _opponent(
     champion: ModelVersion | None,
 ) -> Opponent:
     if champion is None:
-        return Opponent(rules[0].policy, rules[0], generation, None)
+        return Opponent(rules[0].policy, rules[0], generation, None, alias)
     name = f"{alias} v{champion.version}"
     card = replace(card_of(registry, champion, pipeline, suite), policy=name)
-    return Opponent(name, card, generation, champion)
+    return Opponent(name, card, generation, champion, alias)
 
 
 def card_of(registry: Registry, version: ModelVersion, pipeline: Pipeline, suite: Suite) -> Scorecard:

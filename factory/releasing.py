@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from workgym.factory import crash
+from workgym.factory.approvals import Unapproved
 from workgym.factory.entries import HistoryLine, ModelVersion, Run
 from workgym.factory.evaluate import evaluate, latency
 from workgym.factory.gates import promotable
@@ -18,13 +19,14 @@ from workgym.factory.judging import (
     required_gates,
 )
 from workgym.factory.pipeline import Pipeline, ReleaseSpec
-from workgym.factory.profiles import Measures, Pick, is_better, measure, measured_by, pick, shown, within
+from workgym.factory.profiles import Measures, Pick, is_better, measure, measured_by, pick, within
 from workgym.factory.records import Outcome, Scorecard, Verdict
 from workgym.factory.registry import Registry
 from workgym.factory.train import Trained
 from workgym.services.scenario import Suite
 
 ACTOR = "factory run"
+GAINS = ("improvement", "improvement-fixed")  # gates whose `low` is a lower limit of the gain in profit
 
 
 @dataclass(frozen=True)
@@ -143,7 +145,7 @@ class Desk:
         judged = [self._judge(spec, opponent, candidate) for candidate in candidates]
         judged.sort(key=lambda one: -one.measures["profit"])
         passed = {one.candidate.version.version: one for one in judged if one.passed}
-        chosen = self._pick(spec, opponent, {number: one.measures for number, one in passed.items()})
+        chosen = self._pick(spec, opponent, passed)
         if isinstance(chosen, str):
             return Released(spec, opponent, tuple(judged), None, self._kept(opponent, judged, chosen))
         return self._promote(spec, opponent, tuple(judged), passed[chosen.number], chosen)
@@ -183,29 +185,36 @@ class Desk:
         kept = replace(candidate, version=version)
         return Judged(kept, tuple(verdicts), measures)
 
-    def _pick(self, spec: ReleaseSpec, opponent: Opponent, passed: Mapping[int, Measures]) -> Pick | str:
+    def _pick(self, spec: ReleaseSpec, opponent: Opponent, passed: Mapping[int, Judged]) -> Pick | str:
         """Whom the profile chooses, or why nobody."""
         if not passed:
             return ""
-        serving = self._serving(spec, opponent)
         by = measured_by(spec.profile)
-        better = {
-            number: own
-            for number, own in passed.items()
-            if by not in serving or by not in own or not is_better(by, serving[by], own[by])
-        }
+        better = {number: one.measures for number, one in passed.items() if self._betters(one, opponent, by)}
         if not better:
-            return f"who passed is worse in what {spec.profile!r} is for: {shown(by, serving[by])} serves"
+            return f"who passed is no better in {by}, which {spec.alias!r} is chosen for"
         chosen = pick(better, spec.profile, spec.limits)
         if chosen is None:
             broken = sorted({name for own in better.values() for name in within(own, spec.limits)})
             return f"nobody who passed keeps the limits of {spec.alias!r} on {', '.join(broken) or by}"
         return chosen
 
-    def _serving(self, spec: ReleaseSpec, opponent: Opponent) -> Measures:
+    def _betters(self, judged: Judged, opponent: Opponent, by: str) -> bool:
+        """Whether a candidate that passed is worth a change of who serves.
+
+        Gates with a negative margin let it lose a little; were that enough, a release would lose a
+        little with every run.
+        """
         if opponent.version is None:
-            return {}
-        return self.registry.measures(opponent.version, spec.alias)
+            return True
+        if opponent.version.artifact_digest == judged.candidate.version.artifact_digest:
+            return False
+        gained = any(float(one.numbers.get("low", -1)) > 0 for one in judged.verdicts if one.gate in GAINS)
+        theirs = self.registry.measures(opponent.version, opponent.alias)
+        if by not in theirs or by not in judged.measures:
+            return gained
+        ours = judged.measures[by]
+        return is_better(by, ours, theirs[by]) or (gained and not is_better(by, theirs[by], ours))
 
     def _promote(
         self,
@@ -215,20 +224,23 @@ class Desk:
         best: Judged,
         chosen: Pick,
     ) -> Released:
-        gain = next(
-            verdict for verdict in best.verdicts if verdict.gate in ("improvement", "bootstrap")
-        ).sentence
-        why = gain if spec.profile == "profit" else f"{chosen.sentence}; {gain}"
+        gains = [one.sentence for one in best.verdicts if one.gate in (*GAINS, "bootstrap")]
+        why = "; ".join(gains[:1] if gains and spec.profile == "profit" else [chosen.sentence, *gains[:1]])
         name = best.candidate.trained.job.name
-        line = self.registry.promote(
-            self.pipeline.name,
-            best.candidate.version.version,
-            spec.alias,
-            expected_generation=opponent.generation,
-            actor=ACTOR,
-            reason=f"{name} {why}",
-            run_id=self.record.id,
-        )
+        try:
+            line = self.registry.promote(
+                self.pipeline.name,
+                best.candidate.version.version,
+                spec.alias,
+                expected_generation=opponent.generation,
+                actor=ACTOR,
+                reason=f"{name} {why}",
+                run_id=self.record.id,
+                profile=spec.profile,
+                given_up=chosen.given_up,
+            )
+        except Unapproved as waiting:
+            return Released(spec, opponent, judged, None, f"{waiting}: {name} {why}")
         crash.here("alias:promoted")
         sentence = f"{best.candidate.version} ({name}) is {spec.alias}: {why}"
         return Released(spec, opponent, judged, line, sentence)
