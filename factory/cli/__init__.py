@@ -8,13 +8,8 @@ from importlib import import_module
 
 from workgym.factory.cli.base import EXIT_CODES, app, exit_code, main
 
-GROUPS = (
-    "line",
-    "book",
-    "front",
-    "mirror",
-    "house",
-)  # modules of commands, in the order in which the help lists them
+# Modules of commands, in the order in which the help lists them.
+GROUPS = ("line", "book", "front", "compare", "mirror", "house")
 
 for _name in GROUPS:
     import_module(f"workgym.factory.cli.{_name}")
