@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 from workgym.agents.policy import load_policy
+from workgym.agents.schedule import MOVABLE
 from workgym.factory.artifacts import digest_of
 from workgym.factory.engines import Answer, Call, Resources
 from workgym.factory.evaluate import evaluate, gate_suite
@@ -21,11 +22,12 @@ from workgym.factory.halving import Tried, distributions, halving, winners
 from workgym.factory.pipeline import Pipeline, VariantSpec
 from workgym.factory.plan import Job, job_of, seeds_of
 from workgym.factory.registry import Registry
+from workgym.factory.schedules import evolved
 from workgym.factory.space import SearchSpec
 from workgym.factory.train import Progress, Trainings
 from workgym.factory.trials import Trial, record_trials
 from workgym.factory.work import Key
-from workgym.services.kernel import BadInput
+from workgym.services.kernel import BadInput, did_you_mean
 
 WORTH = "worth"  # kind of task: what a trial earns after so many chunks
 
@@ -74,6 +76,9 @@ def searches(pipeline: Pipeline) -> list[Search]:
                 "name the values to try as variants of their own"
             )
         distributions(search.spec, search.base().recipe.algorithm)
+        for name in search.spec.space if search.spec.engine == "pbt" else ():
+            if name not in MOVABLE:
+                raise BadInput(did_you_mean("field of a recipe that pbt may move", name, list(MOVABLE)))
     return found
 
 
@@ -90,9 +95,7 @@ class Bench:
     def candidates(self, search: Search) -> list[Job]:
         """Look for a variant's recipe; the trainings that go on to the gates, one for each of its seeds."""
         if search.spec.engine == "pbt":
-            from workgym.factory.tune import population  # Ray Tune takes seconds to load
-
-            return population(search, self.registry, self.run_id, self.foreman)
+            return evolved(search, self)
         best = winners(search.spec, self.tried(search))
         seeds = seeds_of(search.pipeline, search.variant)
         return [search.job(one.trial.number, one.trial.params, seed) for one in best for seed in seeds]
@@ -101,10 +104,11 @@ class Bench:
         """Every trial of a search by halving."""
         space = distributions(search.spec, search.base().recipe.algorithm)
         return halving(
-            search.spec, space, search.job, partial(self._worth, search), partial(self._tell, search)
+            search.spec, space, search.job, partial(self._worth, search), partial(self.tell, search)
         )
 
-    def _tell(self, search: Search, trials: Sequence[Trial]) -> None:
+    def tell(self, search: Search, trials: Sequence[Trial]) -> None:
+        """Keep where a search's trials stand."""
         record_trials(self.registry.database, self.run_id, search.variant.name, trials)
 
     def _worth(self, search: Search, jobs: Sequence[Job], chunks: int) -> list[float]:
