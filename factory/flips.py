@@ -1,0 +1,162 @@
+"""Scenarios that one policy handles and another fails, each with the command that plays it again."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+
+import numpy as np
+
+from workgym.agents.baselines import baselines, make_baseline
+from workgym.agents.policy import Policy
+from workgym.factory.entries import ModelVersion
+from workgym.factory.evaluate import evaluate
+from workgym.factory.judging import card_of, pipeline_of, policy_of, suite_of
+from workgym.factory.pipeline import Pipeline
+from workgym.factory.records import Scorecard
+from workgym.factory.registry import Registry
+from workgym.services.kernel import BadInput, NotFound, did_you_mean
+from workgym.services.scenario import Suite
+
+
+@dataclass(frozen=True)
+class Contender:
+    """Somebody who can play a model's scenarios.
+
+    Attributes:
+        who: as it was named: a version's number, an alias, or a rule of the department.
+        version: its row, or None for a rule.
+    """
+
+    who: str
+    policy: Policy
+    version: ModelVersion | None
+
+    def __str__(self) -> str:
+        return str(self.version) if self.version else self.who
+
+
+@dataclass(frozen=True)
+class Flip:
+    """A scenario that one of two handles.
+
+    Attributes:
+        a_profit: what the first earned, in cents.
+        b_profit: what the second earned, in cents.
+        replay: a command that plays both, side by side.
+    """
+
+    family: str
+    seed: int
+    a_profit: int
+    b_profit: int
+    replay: str
+
+
+@dataclass(frozen=True)
+class Flips:
+    """How two policies differ in what they handle.
+
+    Attributes:
+        a: the first.
+        b: the second.
+        suite: digest of the suite.
+        n: scenarios that both played.
+        lost: the first handles them, the second fails; the dearest first.
+        won: the second handles them, the first fails; the dearest first.
+    """
+
+    a: str
+    b: str
+    suite: str
+    n: int
+    lost: tuple[Flip, ...]
+    won: tuple[Flip, ...]
+
+
+def flips(registry: Registry, model: str, a: str, b: str, family: str | None = None) -> Flips:
+    """Compare two on the suite of the first one's pipeline.
+
+    Args:
+        registry: where the model is.
+        model: its name.
+        a: a version's number, an alias, or a rule's name.
+        b: the same.
+        family: look at this business situation alone.
+
+    Raises:
+        NotFound: there is no such model, version or rule.
+        BadInput: there is no such family.
+    """
+    pipeline = home_of(registry, model, a, b)
+    suite = suite_of(pipeline)
+    if family is not None and family not in (known := {one.family for one in suite.scenarios}):
+        raise BadInput(did_you_mean("family", family, sorted(known)))
+    ours, theirs = (contender(registry, pipeline, who) for who in (a, b))
+    first, second = (_card(registry, one, pipeline, suite) for one in (ours, theirs))
+    found: dict[bool, list[Flip]] = {True: [], False: []}
+    count = 0
+    for at, there in _both(first, second):
+        if family in (None, first.family[at]):
+            count += 1
+            if first.success[at] != second.success[there]:
+                flip = _flip(model, a, b, pipeline, first, at, second, there)
+                found[bool(first.success[at])].append(flip)
+    lost, won = (tuple(sorted(found[kind], key=_dearest)) for kind in (True, False))
+    return Flips(str(ours), str(theirs), suite.digest, count, lost, won)
+
+
+def home_of(registry: Registry, model: str, *players: str) -> Pipeline:
+    """The pipeline that says what is played: the first named version's, else the newest one's."""
+    versions = registry.list_versions(model)
+    named = (version for who in players if (version := _version(registry, model, who)) is not None)
+    return pipeline_of(registry, next(named, versions[0]))
+
+
+def contender(registry: Registry, pipeline: Pipeline, who: str) -> Contender:
+    """Whoever goes by that name.
+
+    Raises:
+        NotFound: nobody does.
+        Tampered: the version's bytes are not the registered ones.
+    """
+    version = _version(registry, pipeline.name, who)
+    if version is not None:
+        return Contender(who, policy_of(registry, version.artifact_digest), version)
+    rules = baselines(pipeline.env)
+    if who not in rules:
+        aliases = {line.alias for line in registry.history(pipeline.name)}
+        raise NotFound(did_you_mean("version, alias or rule", who, [*sorted(aliases), *rules]))
+    return Contender(who, make_baseline(pipeline.env, who), None)
+
+
+def _version(registry: Registry, model: str, who: str) -> ModelVersion | None:
+    return registry.version(model, int(who)) if who.isdigit() else registry.champion(model, who)
+
+
+def _card(registry: Registry, one: Contender, pipeline: Pipeline, suite: Suite) -> Scorecard:
+    if one.version is not None:
+        return card_of(registry, one.version, pipeline, suite)
+    return evaluate(one.policy, suite, pipeline.env_kwargs)
+
+
+def _both(first: Scorecard, second: Scorecard) -> list[tuple[int, int]]:
+    """Positions of the scenarios that neither lost to a fault."""
+    place = {scenario: at for at, scenario in enumerate(zip(second.family, second.seed, strict=True))}
+    ours = enumerate(zip(first.family, first.seed, strict=True))
+    return [(at, place[scenario]) for at, scenario in ours if scenario in place]
+
+
+def _flip(
+    model: str, a: str, b: str, pipeline: Pipeline, first: Scorecard, at: int, second: Scorecard, there: int
+) -> Flip:
+    family, seed = first.family[at], first.seed[at]
+    words = ["factory", "replay", model, a, "--family", family, "--seed", str(seed), "--against", b]
+    if pipeline.suite.split != "gate":
+        words += ["--split", pipeline.suite.split]
+    profits = (int(np.asarray(first.profit)[at]), int(np.asarray(second.profit)[there]))
+    return Flip(family, seed, *profits, shlex.join(words))
+
+
+def _dearest(flip: Flip) -> tuple[int, str, int]:
+    return -abs(flip.a_profit - flip.b_profit), flip.family, flip.seed
