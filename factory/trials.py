@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
 from sqlalchemy import select
 
 from workgym.factory.database import Database
 from workgym.factory.entries import entry
 from workgym.factory.runs import required_row
 from workgym.factory.tables import RunRow, TrialRow
+from workgym.services.kernel import NotFound, did_you_mean
 
 State = Literal["running", "pruned", "complete"]
 
@@ -48,14 +52,38 @@ def trials_of(database: Database, run_id: int, variant: str | None = None) -> di
     """A run's trials by variant, each in the order of asking.
 
     Raises:
-        NotFound: there is no such run.
+        NotFound: there is no such run, or it did not search for such a variant.
     """
     query = select(TrialRow).filter_by(run_id=run_id).order_by(TrialRow.variant, TrialRow.number)
-    if variant is not None:
-        query = query.filter_by(variant=variant)
     found: dict[str, list[Trial]] = {}
     with database.read() as session:
         required_row(session, RunRow, run_id, "run")
         for row in session.scalars(query):
             found.setdefault(row.variant, []).append(entry(Trial, row))
-    return {name: tuple(rows) for name, rows in found.items()}
+    if variant is not None and variant not in found:
+        raise NotFound(did_you_mean(f"search in run {run_id}", variant, sorted(found)))
+    return {name: tuple(rows) for name, rows in found.items() if variant in (None, name)}
+
+
+def trials_json(found: Mapping[str, Sequence[Trial]]) -> list[dict[str, Any]]:
+    """Trials as plain rows, each with its variant."""
+    return [{"variant": name, **vars(trial)} for name, trials in found.items() for trial in trials]
+
+
+def trials_table(run_id: int, found: Mapping[str, Sequence[Trial]]) -> RenderableType:
+    """A table for each search, who came furthest and earned most first."""
+    if not found:
+        return Text(f"run {run_id} searched for nothing; [variants.search] in a pipeline does")
+    return Group(*(_table(name, trials) for name, trials in found.items()))
+
+
+def _table(variant: str, trials: Sequence[Trial]) -> Table:
+    chunks = sum(trial.chunks for trial in trials)
+    table = Table(title=f"{variant}: {len(trials)} trials, {chunks} chunks", title_justify="left")
+    for name in ("trial", "state", "chunks", "profit/case", *trials[0].params):
+        table.add_column(name, justify="left" if name in ("trial", "state") else "right")
+    for trial in sorted(trials, key=lambda one: (-one.chunks, -(one.value or 0.0), one.number)):
+        value = "-" if trial.value is None else f"{trial.value:.1f}"
+        fields = (f"{one:.4g}" if isinstance(one, float) else str(one) for one in trial.params.values())
+        table.add_row(f"{variant}.{trial.number}", trial.state, str(trial.chunks), value, *fields)
+    return table
