@@ -269,6 +269,8 @@ class WorkBook(DriverBook):
 
     def _commit(self, session: Session, done: Done, fenced: Fenced | None) -> Committed | Late:
         row, attempt = _leased(session, done.lease)
+        if attempt.outcome == "committed" and row.artifact == done.artifact:
+            return _committed(row)  # said again, because the first answer was lost on its way
         attempt.ended_at, attempt.worker = self._now(), done.worker
         if fenced is None and row.status == "leased" and row.token == done.lease.token:
             row.status, row.artifact, row.result = "committed", done.artifact, done.result
