@@ -34,10 +34,10 @@ def committed_order(suite: Suite, release: str) -> list[int]:
         release: what the order is committed to, the id of a run for instance.
     """
     families = [scenario.family for scenario in suite.scenarios]
-    whole = blocks(families)
+    whole, digest = blocks(families), suite.digest
 
     def drawn(block: int) -> str:
-        return hashlib.sha256(f"{release}\n{suite.digest}\n{block}".encode()).hexdigest()
+        return hashlib.sha256(f"{release}\n{digest}\n{block}".encode()).hexdigest()
 
     order = [int(at) for block in sorted(range(len(whole)), key=drawn) for at in whole[block]]
     return order + sorted(set(range(len(families))) - set(order))
