@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from numbers import Real
 from typing import Any
 
 from workgym.services.kernel import BadInput, did_you_mean
@@ -49,7 +48,7 @@ class Stress:
             if name not in _RANGES:
                 raise BadInput(did_you_mean("stress", str(name), list(_RANGES)))
             low, high = _RANGES[name]
-            kind, what = (int, "whole days") if name == "lead-time" else (Real, "a factor")
+            kind, what = ((int,), "whole days") if name == "lead-time" else ((int, float), "a factor")
             if isinstance(value, bool) or not isinstance(value, kind) or not low <= value <= high:
                 raise BadInput(f"expected {what} in {low:g}..{high:g} as stress[{name!r}], found {value!r}")
         return cls(**{name.replace("-", "_"): value for name, value in (given or {}).items()})
