@@ -12,6 +12,8 @@ from sqlalchemy.orm import Session
 
 from workgym.factory.artifacts import ArtifactStore, Tampered
 from workgym.factory.records import Outcome, Scorecard
+from workgym.factory.states import VersionStatus
+from workgym.factory.versions import Said, gates_for, status_after
 from workgym.services.kernel import BadInput, NotFound
 
 if TYPE_CHECKING:
@@ -98,7 +100,7 @@ def _unearned(version: Row, alias: str, generation: int, cited: list[dict[str, A
     if not required:
         yield "needed no gate, so nothing was earned"
     by_gate = {one["gate"]: one for one in cited}
-    for gate in required:
+    for gate in gates_for(required, generation):
         one = by_gate.get(gate)
         if one is None:
             yield f"rests on no verdict of gate {gate!r}"
@@ -134,14 +136,11 @@ def _unapproved(books: Books, move: Row, said: Row) -> Iterator[str]:
 def _statuses(version: Row, verdicts: list[dict[str, Any]]) -> tuple[str, ...]:
     """What a version may be after these verdicts; a rejection is lifted by passes alone."""
     required = json.loads(version["required_gates"])
-    latest = {one["gate"]: one["outcome"] for one in verdicts}
-    outcomes = {latest.get(gate) for gate in required}
-    if outcomes == {Outcome.PASS}:
-        return ("blessed",)
-    if Outcome.FAIL in outcomes:
-        return ("rejected",)
-    failed = any(one["gate"] in required and one["outcome"] == Outcome.FAIL for one in verdicts)
-    return ("registered", "rejected") if failed else ("registered",)
+    said = [Said(one["gate"], one["alias"], one["outcome"], one["champion_generation"]) for one in verdicts]
+    status = status_after(required, said)
+    failed = any(one.gate in required and one.outcome == Outcome.FAIL for one in said)
+    lasting = status is VersionStatus.REGISTERED and failed
+    return (str(status), "rejected") if lasting else (str(status),)
 
 
 def kept_bytes(session: Session, artifacts: ArtifactStore, books: Books) -> tuple[list[Break], int]:

@@ -28,6 +28,7 @@ from workgym.factory.records import Outcome
 from workgym.factory.runs import Clock, required_row, utc_now
 from workgym.factory.tables import AliasRow, ApprovalRow, HistoryRow, ModelVersionRow, RunRow, VerdictRow
 from workgym.factory.versions import (
+    gates_for,
     generation_of,
     latest_verdicts,
     no_model,
@@ -305,7 +306,8 @@ def _require_earned(session: Session, row: ModelVersionRow, alias: str, generati
     if not row.required_gates:
         raise Refused(f"{this} was registered without a required gate, so nothing can earn it {alias!r}")
     latest = latest_verdicts(session, row.id, alias)
-    for gate in row.required_gates:
+    required = gates_for(row.required_gates, generation)
+    for gate in required:
         verdict = latest.get(gate)
         if verdict is None:
             raise Refused(f"{this} has no verdict of gate {gate!r} for {alias!r}; {again}")
@@ -316,7 +318,7 @@ def _require_earned(session: Session, row: ModelVersionRow, alias: str, generati
                 f"STALE: gate {gate!r} compared {this} with {verdict.champion} at generation "
                 f"{verdict.champion_generation} of {alias!r}, which is now at {generation}; {again}"
             )
-    return [latest[gate] for gate in row.required_gates]
+    return [latest[gate] for gate in required]
 
 
 def _point(session: Session, row: ModelVersionRow, alias: str, generation: int) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -335,14 +335,46 @@ def _says_the_same(one: VerdictRow, other: VerdictRow) -> bool:
     return all(getattr(one, name) == getattr(other, name) for name in said)
 
 
-def _settle(session: Session, row: ModelVersionRow) -> None:
-    """Blessed when every required gate passed, rejected when one failed, else still open."""
-    latest = latest_verdicts(session, row.id)
-    outcomes = {latest[gate].outcome if gate in latest else None for gate in row.required_gates}
+def gates_for(required: Sequence[str], generation: int) -> list[str]:
+    """The required gates that count at a generation: `bootstrap` asks for the first promotion alone."""
+    return [gate for gate in required if gate != "bootstrap" or generation == 0]
+
+
+class Said(NamedTuple):
+    """A verdict, as far as a version's status follows from it."""
+
+    gate: str
+    alias: str
+    outcome: str
+    generation: int
+
+
+def status_after(required: Sequence[str], said: Iterable[Said]) -> VersionStatus:
+    """What verdicts in the order they were made come to.
+
+    Blessed when the version may serve as something, rejected when it failed for all that it asked for,
+    else open.
+    """
+    aliases: dict[str, dict[str, Said]] = {}
+    for one in said:
+        aliases.setdefault(one.alias, {})[one.gate] = one
+    found = {_status_for(required, latest) for latest in aliases.values()}
+    if VersionStatus.BLESSED in found:
+        return VersionStatus.BLESSED
+    return VersionStatus.REJECTED if found == {VersionStatus.REJECTED} else VersionStatus.REGISTERED
+
+
+def _status_for(required: Sequence[str], latest: Mapping[str, Said]) -> VersionStatus:
+    asked = gates_for(required, max(one.generation for one in latest.values()))
+    outcomes = {latest[gate].outcome if gate in latest else None for gate in asked}
     if Outcome.FAIL in outcomes:
-        status = VersionStatus.REJECTED
-    else:
-        status = VersionStatus.BLESSED if outcomes == {Outcome.PASS} else VersionStatus.REGISTERED
-    now = VersionStatus(row.status)
-    if may_follow(now, status):
-        row.status = moved(f"version {row.version}", now, status)
+        return VersionStatus.REJECTED
+    return VersionStatus.BLESSED if outcomes == {Outcome.PASS} else VersionStatus.REGISTERED
+
+
+def _settle(session: Session, row: ModelVersionRow) -> None:
+    query = select(VerdictRow).filter_by(version_id=row.id).order_by(VerdictRow.id)
+    said = [Said(one.gate, one.alias, one.outcome, one.champion_generation) for one in session.scalars(query)]
+    now, then = VersionStatus(row.status), status_after(row.required_gates, said)
+    if may_follow(now, then):
+        row.status = moved(f"version {row.version}", now, then)

@@ -8,7 +8,7 @@ import pytest
 from workgym.factory.artifacts import Tampered
 from workgym.factory.records import Outcome
 from workgym.factory.states import VersionStatus
-from workgym.services.kernel import BadInput, Conflict, NotFound
+from workgym.services.kernel import BadInput, Conflict, NotFound, Refused
 
 PASS, FAIL, OPEN = Outcome.PASS, Outcome.FAIL, Outcome.INCONCLUSIVE
 
@@ -212,3 +212,23 @@ def test_a_verdict_with_a_number_that_is_none_is_refused(desk, registry):
             version, [desk.verdict(version, numbers={"low": float("nan")})], generation=0
         )
     assert not registry.verdicts(version)
+
+
+# Several releases
+
+
+def test_a_version_that_may_serve_as_one_thing_is_blessed_whatever_the_others_say(desk):
+    version = desk.candidate()
+    assert desk.judge(version, Outcome.FAIL, alias="champion").status is VersionStatus.REJECTED
+    assert desk.judge(version, Outcome.PASS, alias="edge").status is VersionStatus.BLESSED
+
+
+def test_bootstrap_is_asked_of_the_first_to_serve_alone(desk, registry):
+    desk.promote(desk.blessed())
+    version = desk.candidate(gates=("beats-champion", "bootstrap"))
+    asked = [desk.verdict(version, "beats-champion")]
+    judged = registry.record_verdicts(version, asked, generation=1)
+    assert judged.status is VersionStatus.BLESSED
+    assert desk.promote(version).to_version == version.version
+    with pytest.raises(Refused, match="no verdict of gate"):
+        desk.promote(version, alias="edge")
