@@ -139,6 +139,11 @@ class MlpPolicy:
         """Number of actions."""
         return int(self._sizes[-1])
 
+    @property
+    def multiplications(self) -> int:
+        """In one decision; what it costs wherever it runs."""
+        return int((self._sizes[:-1] * self._sizes[1:]).sum())
+
     def begin(self, env: VectorEnv) -> None:
         """Refuse an env that the policy was not trained for.
 
@@ -171,13 +176,19 @@ class MlpPolicy:
         Raises:
             BadInput: the arrays have other shapes, a row has no legal action, or is not finite.
         """
-        if obs.ndim == 3:
-            return self._act_rows(obs, mask)
-        actions = self._run(obs, mask)[1]
+        return self._act_rows(obs, mask) if obs.ndim == 3 else self.decide(obs, mask)[1]
+
+    def decide(self, obs: Floats, mask: Bools) -> tuple[Floats, Ints]:
+        """Logits and the best legal actions of N single decisions, as `logits` and `act` give them.
+
+        Raises:
+            BadInput: the arrays have other shapes, a row has no legal action, or is not finite.
+        """
+        logits, actions = self._run(obs, mask)
         if actions.min(initial=0) < 0:
             row = int(np.flatnonzero(actions < 0)[0])
             raise BadInput(f"row {row} has no legal action, or an observation that is not finite")
-        return actions
+        return logits, actions
 
     def _act_rows(self, obs: Floats, mask: Bools) -> Ints:
         n, rows, features = obs.shape

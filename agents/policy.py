@@ -66,7 +66,24 @@ def _quantities(files: Mapping[str, bytes]) -> Policy:
     return QuantityPolicy.load(files)
 
 
-KINDS: dict[str, Callable[[Mapping[str, bytes]], Policy]] = {MLP: _mlp, "quantities": _quantities}
+def _escalating(files: Mapping[str, bytes]) -> Policy:
+    from workgym.agents.routers import Escalating
+
+    return Escalating.load(files)
+
+
+def _by_family(files: Mapping[str, bytes]) -> Policy:
+    from workgym.agents.routers import ByFamily
+
+    return ByFamily.load(files)
+
+
+KINDS: dict[str, Callable[[Mapping[str, bytes]], Policy]] = {
+    MLP: _mlp,
+    "quantities": _quantities,
+    "escalating": _escalating,
+    "by-family": _by_family,
+}
 
 
 def files_digest(files: Mapping[str, bytes]) -> str:

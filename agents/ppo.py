@@ -125,8 +125,8 @@ def build(
 
     `masked` is the class of the model where actions are masked.
     """
-    unmasked = recipe.algorithm == "ppo"
-    learner, policy = (PPO, ActorCriticPolicy) if unmasked else (masked, MaskedPolicy)
+    learner: Any = PPO if recipe.algorithm == "ppo" else masked
+    policy = ActorCriticPolicy if recipe.algorithm == "ppo" else MaskedPolicy
     model = learner(
         policy,
         env,

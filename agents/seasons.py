@@ -97,10 +97,8 @@ def handled_rows(policy: Policy, seasons: Seasons, most: int, seed: int) -> Rows
 def rows_of(boards: Sequence[tuple[Floats, Bools]]) -> Rows:
     """The decisions on some boards, one after the other; where a step has D rows, each is a decision."""
     obs = [part.reshape(-1, part.shape[-1]) for part, _ in boards]
-    masks = [
-        mask.reshape(len(rows), -1) if mask.size else np.ones((len(rows), 0), dtype=np.bool_)
-        for (_, mask), rows in zip(boards, obs, strict=True)
-    ]
+    deep = boards[0][0].shape[1] if boards[0][0].ndim == 3 else 1
+    masks = [mask.reshape(len(mask) * deep, mask.shape[1] // deep) for _, mask in boards]
     return Rows(np.concatenate(obs), np.concatenate(masks))
 
 

@@ -491,6 +491,11 @@ class VectorEnv(gym.vector.VectorEnv[Floats, NDArray[Any], Any]):
         """
         return self.mask if self.mask.shape[1] else self.task.everything(self.num_envs)
 
+    @property
+    def episodes(self) -> Episodes:
+        """Which episode each lane plays; the env goes on writing to its arrays."""
+        return self._lanes.episodes
+
     def facts(self, lane: int) -> dict[str, int]:
         """Counters of a lane's episode: `day`, `family`, `cases`, `obligations`, `violations`."""
         return self.backend.facts(lane)

@@ -121,7 +121,7 @@ def train_chunk(recipe: DistilRecipe, k: int, state: bytes) -> tuple[bytes, Dist
         seed = chunk_seed(recipe, k)
         torch.manual_seed(seed)
         env.seed(seed)
-        obs = env.reset()
+        obs: Floats = env.reset()
         teacher, student = _teacher(recipe, tensors, env), _student(recipe, tensors)
         for number in recipe.span(k):
             share = 1.0 if number == 0 else recipe.teacher_share
@@ -160,7 +160,8 @@ def _played(
         seen.append(obs)
         masks.append(mask if mask.shape[1] else np.ones((len(obs), teacher.actions), dtype=np.bool_))
         chosen[:teachers] = wanted[:teachers]
-        obs, *_ = env.step(chosen)
+        env.step_async(chosen)
+        obs = env.step_wait()[0]
     rows, legal = np.concatenate(seen), np.concatenate(masks)
     logits = torch.from_numpy(teacher.logits(rows)) / student.recipe.temperature
     log_p = torch.log_softmax(logits.masked_fill(torch.from_numpy(~legal), ppo.NEVER), 1)
@@ -177,12 +178,12 @@ def _taught(student: Student, lesson: Lesson, number: int) -> float:
     apart: list[float] = []
     for _ in range(recipe.epochs):
         apart = []
-        for rows in torch.randperm(len(inputs)).split(recipe.minibatch):
+        for rows in torch.split(torch.randperm(len(inputs)), recipe.minibatch):
             log_p = torch.log_softmax(student.net(inputs[rows]).masked_fill(illegal[rows], ppo.NEVER), 1)
             wanted = lesson.log_p[rows]
             loss = (wanted.exp() * (wanted - log_p)).sum(1).mean()
             student.adam.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]  # torch has no types there
             student.adam.step()
             apart.append(float(loss.detach()))
     return float(np.mean(apart))

@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -84,7 +84,7 @@ class FocalPPO(MaskablePPO):
             for rows in self.rollout_buffer.get(self.batch_size):
                 loss, entropy, moved = self._loss(rows)
                 self.policy.optimizer.zero_grad()
-                loss.backward()
+                loss.backward()  # type: ignore[no-untyped-call]  # torch has no types there
                 torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
                 self.policy.optimizer.step()
                 told.append((entropy, moved))
@@ -96,8 +96,11 @@ class FocalPPO(MaskablePPO):
 
     def _loss(self, rows: Any) -> tuple[torch.Tensor, float, float]:
         """The loss of one minibatch, the policy's entropy there, and how far it has moved since."""
-        values, log_p, entropy = self.policy.evaluate_actions(
-            rows.observations, rows.actions.long().flatten(), action_masks=rows.action_masks
+        values, log_p, entropy = cast(
+            "tuple[torch.Tensor, torch.Tensor, torch.Tensor]",
+            self.policy.evaluate_actions(
+                rows.observations, rows.actions.long().flatten(), action_masks=rows.action_masks
+            ),
         )
         loss = self.vf_coef * torch.nn.functional.mse_loss(rows.returns, values.flatten())
         change = log_p - rows.old_log_prob
@@ -216,7 +219,7 @@ def examples_of(recipe: FocalRecipe, teacher: MlpPolicy) -> Examples:
             f"expected a teacher that handles some of {len(seasons.seeds)} seasons, found one that handles "
             "none; with focal_weight 0 there is nothing to be held to"
         )
-    logits = torch.from_numpy(teacher.logits(rows.obs))
+    logits = torch.from_numpy(teacher.logits(rows.obs)) / recipe.focal_temperature
     mask = torch.from_numpy(rows.mask if rows.mask.shape[1] else np.ones(logits.shape, dtype=np.bool_))
     log_p = torch.log_softmax(logits.masked_fill(~mask, ppo.NEVER), 1)
     return Examples(torch.from_numpy(rows.obs), mask, log_p)

@@ -30,6 +30,8 @@ class FocalRecipe(Recipe):
         teacher: digest of the saved policy that is updated, `workgym.agents.policy.files_digest`. `net`
             and `activation` must be its own.
         focal_weight: 0 is plain fine-tuning; more flips less and gains less. 0.1 to 3.
+        focal_temperature: the teacher's logits are divided by it. At 1 the policy keeps the teacher's doubts,
+            too, which it never acts on; lower holds it to what the teacher does. 0.1 to 1.
         focal_seasons: seasons of each family that are looked through for what the teacher handles.
         focal_rows: decisions that are kept of them.
         focal_batch: of those, how many in each gradient step.
@@ -40,6 +42,7 @@ class FocalRecipe(Recipe):
     RANGES: ClassVar[dict[str, tuple[float, float]]] = {
         **Recipe.RANGES,
         "focal_weight": (0.0, 1000.0),
+        "focal_temperature": (1e-3, 1e3),
         "focal_seasons": (1, 10_000),
         "focal_rows": (1, 10**7),
         "focal_batch": (1, 10**6),
@@ -49,6 +52,7 @@ class FocalRecipe(Recipe):
     algorithm: str = ALGORITHM
     teacher: str = ""
     focal_weight: float = 0.0
+    focal_temperature: float = 1.0
     focal_seasons: int = 64
     focal_rows: int = 30_000
     focal_batch: int = 1024
