@@ -42,6 +42,7 @@ _TEXT_LENGTH = 5000  # of a tag or parameter; MLflow's own limit
 _RESERVED = re.compile(r"latest|v\d+", re.IGNORECASE)  # aliases that MLflow keeps for itself
 # One try a request: what is retried blindly may be made twice, and the next sync tries again anyway.
 _CLIENT_SETTINGS = {
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # there, ours is JSON

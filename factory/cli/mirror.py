@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from typing import Annotated
 
@@ -68,6 +67,4 @@ def _configured(registry: Registry) -> mirrors.Mirror:
     listener = configured(registry)
     if listener is None:
         raise BadInput(f"no mirror is configured; set {SETTING} to an MLflow tracking URI, http or sqlite")
-    for noisy in ("mlflow", "alembic"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
     return listener
