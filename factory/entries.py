@@ -130,6 +130,7 @@ class RecordedVerdict:
     Attributes:
         champion: digest or baseline name of what the version was compared with.
         champion_generation: the alias's generation then; 0 before the first promotion.
+        env_version: of the env that was played; None where nobody wrote it down.
     """
 
     id: int
@@ -143,6 +144,7 @@ class RecordedVerdict:
     champion_generation: int
     suite_digest: str
     created_at: str
+    env_version: str | None = None
 
 
 @dataclass(frozen=True)

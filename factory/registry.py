@@ -40,7 +40,7 @@ from workgym.services.kernel import Conflict, NotFound, Refused
 
 
 class Stale(Refused):
-    """The verdicts compare with a champion that no longer serves; gate the version again."""
+    """The verdicts are about another champion, env or suite than today's; gate the version again."""
 
 
 class Registry(ApprovalBook):
@@ -66,6 +66,8 @@ class Registry(ApprovalBook):
         run_id: int | None = None,
         profile: str | None = None,
         given_up: dict[str, Any] | None = None,
+        env_version: str | None = None,
+        suite_digest: str | None = None,
     ) -> HistoryLine:
         """Let a version serve, if it earned it against whom it replaces.
 
@@ -79,10 +81,12 @@ class Registry(ApprovalBook):
             run_id: the run that decides, if one does.
             profile: what the release was chosen for.
             given_up: what the choice gave up against the other candidates, in numbers.
+            env_version: of today's env; where given, every required verdict must be about it.
+            suite_digest: of today's suite; where given, every required verdict must be about it.
 
         Raises:
             Conflict: the alias moved since.
-            Stale: a required verdict compares with an earlier champion.
+            Stale: a required verdict compares with an earlier champion, or is about another env or suite.
             Refused: a required verdict is missing or no pass, somebody rejected the version, or it
                 serves already.
             Unapproved: all is earned, and the protected alias waits for people.
@@ -99,6 +103,8 @@ class Registry(ApprovalBook):
             row = version_row(session, name, version)
             _require_other(session, row, alias)
             verdicts = _require_earned(session, row, alias, generation)
+            _require_todays(row, verdicts, "env_version", env_version)
+            _require_todays(row, verdicts, "suite_digest", suite_digest)
             approvals = require_approved(session, row, alias, generation)
             why = _Why(actor, reason, run_id, profile, given_up, verdicts, approvals)
             return self._move(session, row, alias, Kind.PROMOTE, why)
@@ -319,6 +325,20 @@ def _require_earned(session: Session, row: ModelVersionRow, alias: str, generati
                 f"{verdict.champion_generation} of {alias!r}, which is now at {generation}; {again}"
             )
     return [latest[gate] for gate in required]
+
+
+def _require_todays(row: ModelVersionRow, verdicts: list[VerdictRow], what: str, now: str | None) -> None:
+    """The verdicts are about the env and the suite that there are today."""
+    if now is None:
+        return
+    for verdict in verdicts:
+        then = getattr(verdict, what) or getattr(row, what)
+        if then != now:
+            raise Stale(
+                f"STALE: gate {verdict.gate!r} judged {row.name} version {row.version} on "
+                f"{what.replace('_', ' ')} {then}, which is now {now}; "
+                f"run `factory gate {row.name} {row.version}`"
+            )
 
 
 def _point(session: Session, row: ModelVersionRow, alias: str, generation: int) -> None:

@@ -84,7 +84,13 @@ class VersionBook(WorkBook):
         return version
 
     def record_verdicts(
-        self, version: ModelVersion, verdicts: Sequence[Verdict], *, generation: int, alias: str = "champion"
+        self,
+        version: ModelVersion,
+        verdicts: Sequence[Verdict],
+        *,
+        generation: int,
+        alias: str = "champion",
+        env_version: str | None = None,
     ) -> ModelVersion:
         """Add what the gates said and let the version's status follow.
 
@@ -95,14 +101,16 @@ class VersionBook(WorkBook):
             verdicts: of any gates, required or not.
             generation: of the alias when its champion was read for the comparison.
             alias: whom the version was compared with.
+            env_version: of the env that was played; by default the one that the version was made for.
         """
+        played = env_version or version.env_version
         for verdict in verdicts:
             _require_about(verdict, version)
         with self._database.write() as session:
             self._fence(session, version.run_id)
             _require_past(generation, generation_of(session, version.name, alias), alias)
             row = required_row(session, ModelVersionRow, version.id, "model version")
-            added = [self._add_verdict(session, row.id, one, alias, generation) for one in verdicts]
+            added = [self._add_verdict(session, row.id, one, alias, generation, played) for one in verdicts]
             session.flush()
             _tell_judged(session, row, [one.id for one in added if one is not None])
             _settle(session, row)
@@ -158,7 +166,13 @@ class VersionBook(WorkBook):
             return tuple(_verdict(row, version) for row in latest.values())
 
     def _add_verdict(
-        self, session: Session, version_id: int, verdict: Verdict, alias: str, generation: int
+        self,
+        session: Session,
+        version_id: int,
+        verdict: Verdict,
+        alias: str,
+        generation: int,
+        env_version: str,
     ) -> VerdictRow | None:
         """Add what a gate said, unless it said so last time."""
         row = VerdictRow(
@@ -172,6 +186,7 @@ class VersionBook(WorkBook):
             champion_generation=generation,
             suite_digest=verdict.suite,
             created_at=self._now(),
+            env_version=env_version,
         )
         latest = latest_verdicts(session, version_id, alias).get(verdict.gate)
         if latest is not None and _says_the_same(latest, row):
@@ -331,7 +346,15 @@ def _tell_judged(session: Session, row: ModelVersionRow, ids: list[int]) -> None
 
 
 def _says_the_same(one: VerdictRow, other: VerdictRow) -> bool:
-    said = ("outcome", "sentence", "numbers", "champion", "champion_generation", "suite_digest")
+    said = (
+        "outcome",
+        "sentence",
+        "numbers",
+        "champion",
+        "champion_generation",
+        "suite_digest",
+        "env_version",
+    )
     return all(getattr(one, name) == getattr(other, name) for name in said)
 
 
