@@ -7,6 +7,7 @@ from workgym.factory.evaluate import evaluate, gate_suite
 from workgym.factory.judging import (
     card_of,
     judge_against,
+    lab_of,
     opponent_of,
     pipeline_of,
     policy_of,
@@ -35,7 +36,8 @@ def gate_again(registry: Registry, model: str, number: int, alias: str | None = 
     opponent = opponent_of(pipeline, registry, suite, rule_cards(pipeline, suite), release.alias)
     card = card_of(registry, version, pipeline, suite)
     tried = max(len(registry.trainings(version.run_id)), 1)
-    verdicts = judge_against(pipeline, release, card, opponent, tried)
+    lab = lab_of(pipeline, registry, version.artifact_digest, opponent)
+    verdicts = judge_against(pipeline, release, card, opponent, tried, lab)
     registry.record_verdicts(version, verdicts, generation=opponent.generation, alias=release.alias)
     return verdicts
 

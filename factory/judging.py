@@ -7,15 +7,17 @@ from typing import cast
 
 import gymnasium as gym
 
-from workgym.agents.baselines import baselines
+from workgym.agents.baselines import baselines, make_baseline
 from workgym.agents.policy import Policy, load_policy
 from workgym.envs.base import Env
 from workgym.factory.entries import HistoryLine, ModelVersion
 from workgym.factory.evaluate import evaluate, gate_suite
 from workgym.factory.gates import judge
+from workgym.factory.lab import Lab, Player
 from workgym.factory.pipeline import Pipeline, ReleaseSpec
 from workgym.factory.records import Scorecard, Verdict
 from workgym.factory.registry import Registry
+from workgym.factory.suite_uses import SuiteUses
 from workgym.services.kernel import BadInput
 from workgym.services.scenario import Suite
 
@@ -117,11 +119,46 @@ def required_gates(pipeline: Pipeline, first: bool) -> list[str]:
 
 
 def judge_against(
-    pipeline: Pipeline, release: ReleaseSpec, card: Scorecard, opponent: Opponent, tried: int
+    pipeline: Pipeline, release: ReleaseSpec, card: Scorecard, opponent: Opponent, tried: int, lab: Lab
 ) -> list[Verdict]:
-    """Every gate's verdict on a candidate that is one of `tried`."""
-    first = opponent.version is None
-    return judge(card, opponent.card, pipeline.gates_of(release), candidates=tried, bootstrap=first)
+    """Every gate's verdict on a kept candidate that is one of `tried`.
+
+    Args:
+        pipeline: whose gates are asked.
+        release: what the candidate would serve as; its options of gates win.
+        card: the candidate's results, under its artifact's digest.
+        opponent: whom it would replace.
+        tried: how many candidates there are.
+        lab: where gates let the two play.
+    """
+    return judge(
+        card,
+        opponent.card,
+        pipeline.gates_of(release),
+        candidates=tried,
+        bootstrap=opponent.version is None,
+        lab=lab,
+    )
+
+
+def lab_of(pipeline: Pipeline, registry: Registry, artifact: str, opponent: Opponent) -> Lab:
+    """Where gates let a candidate and whom it would replace play."""
+    if opponent.version is None:
+        champion = Player(make_baseline(pipeline.env, opponent.name))
+    else:
+        champion = _player(registry, opponent.version.artifact_digest)
+    return Lab(
+        pipeline.env,
+        pipeline.env_kwargs,
+        _player(registry, artifact),
+        champion,
+        pipeline.suite.split,
+        SuiteUses(registry),
+    )
+
+
+def _player(registry: Registry, artifact: str) -> Player:
+    return Player(policy_of(registry, artifact), registry.artifacts.get_folder(artifact))
 
 
 def pipeline_of(registry: Registry, version: ModelVersion) -> Pipeline:

@@ -231,7 +231,7 @@ def _told(by: str, own: Measures, given_up: Mapping[str, Mapping[str, Any]]) -> 
     if not given_up:
         return f"{chosen}; no other candidate that passed is better in anything"
     lost = [
-        f"{shown(name, one['chosen'])} where version {one['version']} has {one['best']:,.4g}"
+        f"{shown(name, one['chosen'])} where version {one['version']} has {figure(one['best'])}"
         for name, one in given_up.items()
     ]
     return f"{chosen}; gives up {', '.join(lost)}"
@@ -240,4 +240,9 @@ def _told(by: str, own: Measures, given_up: Mapping[str, Mapping[str, Any]]) -> 
 def shown(name: str, value: float) -> str:
     """A measure with its value and unit."""
     unit = MEASURES[name].unit if name in MEASURES else "cents per case"
-    return f"{name} {value:,.4g} {unit}"
+    return f"{name} {figure(value)} {unit}"
+
+
+def figure(value: float) -> str:
+    """Four digits of a number, or all before its point."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from workgym.factory import crash
 from workgym.factory.approvals import Unapproved
@@ -13,11 +13,13 @@ from workgym.factory.gates import promotable
 from workgym.factory.judging import (
     Opponent,
     judge_against,
+    lab_of,
     opponent_before,
     opponent_of,
     policy_of,
     required_gates,
 )
+from workgym.factory.lab import Lab
 from workgym.factory.pipeline import Pipeline, ReleaseSpec
 from workgym.factory.profiles import Measures, Pick, is_better, measure, measured_by, pick, within
 from workgym.factory.records import Outcome, Scorecard, Verdict
@@ -95,6 +97,7 @@ class Desk:
         suite: what is played.
         rules: scorecards of the department's rules, the best first.
         tried: how many candidates there are.
+        labs: where gates let two policies play, by the pair.
     """
 
     pipeline: Pipeline
@@ -103,6 +106,7 @@ class Desk:
     suite: Suite
     rules: tuple[Scorecard, ...]
     tried: int
+    labs: dict[tuple[str, str], Lab] = field(default_factory=dict)
 
     def keep(self, trained: Trained, training: int, steps: int, cpu_seconds: float) -> Candidate:
         """Evaluate a trained policy and register it."""
@@ -173,17 +177,30 @@ class Desk:
         return Released(spec, opponent, tuple(judged), line, sentence)
 
     def _judge(self, spec: ReleaseSpec, opponent: Opponent, candidate: Candidate) -> Judged:
-        verdicts = judge_against(self.pipeline, spec, candidate.card, opponent, self.tried)
+        lab = self._lab(candidate, opponent)
+        verdicts = judge_against(self.pipeline, spec, candidate.card, opponent, self.tried, lab)
         version = self.registry.record_verdicts(
             candidate.version, verdicts, generation=opponent.generation, alias=spec.alias
         )
         measures = measure(
-            candidate.card, opponent.card, bytes_=candidate.bytes, cpu_seconds=candidate.cpu_seconds
+            candidate.card,
+            opponent.card,
+            bytes_=candidate.bytes,
+            cpu_seconds=candidate.cpu_seconds,
+            robustness=_worst_share(verdicts),
         )
         self.registry.record_measures(version, spec.alias, measures)
         crash.here("version:judged")
         kept = replace(candidate, version=version)
         return Judged(kept, tuple(verdicts), measures)
+
+    def _lab(self, candidate: Candidate, opponent: Opponent) -> Lab:
+        """One for each pair: what two policies played for one release is not played again for another."""
+        artifact = candidate.version.artifact_digest
+        pair = artifact, opponent.version.artifact_digest if opponent.version else opponent.name
+        if pair not in self.labs:
+            self.labs[pair] = lab_of(self.pipeline, self.registry, artifact, opponent)
+        return self.labs[pair]
 
     def _pick(self, spec: ReleaseSpec, opponent: Opponent, passed: Mapping[int, Judged]) -> Pick | str:
         """Whom the profile chooses, or why nobody."""
@@ -255,3 +272,11 @@ class Desk:
             return f"{stays}: {why}"
         nearest = judged[0]
         return f"{stays}: the best of {len(judged)}, {nearest.candidate.trained.job.name}, {nearest.reason()}"
+
+
+def _worst_share(verdicts: Sequence[Verdict]) -> float | None:
+    """What the gate `robustness` measured, where it was asked."""
+    for verdict in verdicts:
+        if verdict.gate == "robustness" and "worst_share" in verdict.numbers:
+            return float(verdict.numbers["worst_share"])
+    return None

@@ -15,6 +15,7 @@ from workgym.factory.profiles import (
     Pick,
     comparable,
     dominates,
+    figure,
     front,
     measured_by,
     pick,
@@ -121,7 +122,7 @@ def trade_offs_table(found: TradeOffs) -> RenderableType:
         table.add_column(column, justify="left" if column == "variant" else "right")
     table.add_column("front")
     for one in found.standings:
-        numbers = [f"{one.measures[name]:,.4g}" for name in found.over]
+        numbers = [figure(one.measures[name]) for name in found.over]
         beaten = ", ".join(map(str, one.dominated_by))
         where = Text("yes", style="green") if one.on_front else Text(f"beaten by {beaten}", style="dim")
         table.add_row(str(one.version), one.variant, *numbers, where)
