@@ -256,3 +256,40 @@ def test_the_limits_are_close_to_those_of_a_beta_mixture() -> None:
     low, high = counted.bounds(ALPHA)
     assert low == pytest.approx(inside.min(), abs=0.025)
     assert high == pytest.approx(inside.max(), abs=0.035)
+
+
+# The PyPI package ville, which bets otherwise: plug-in stakes for means, a beta mixture for shares
+
+
+def when_ville_is_sure(x: np.ndarray) -> int:
+    """After how many rounds its betting limit at 2.5% a side lies above 0; 0 if never."""
+    ville = pytest.importorskip("ville")
+    low = ville.BettingCS(bounds=(-1.0, 1.0), alpha=ALPHA, grid=401).fit(x).lower_
+    return int(np.argmax(low > 0)) + 1 if (low > 0).any() else 0
+
+
+@pytest.mark.parametrize("mean", [0.25, 0.5])
+def test_ville_is_sure_of_the_same_clear_cases_no_earlier(mean: float) -> None:
+    rng = np.random.default_rng(6)
+    streams = rng.normal(mean, 0.3, (40, BLOCKS)).clip(-1, 1)
+    ours = np.array([evidence(x, ALPHA / 2).after for x in streams])
+    theirs = np.array([when_ville_is_sure(x) for x in streams])
+    assert (ours > 0).all()
+    assert (theirs > 0).all()
+    assert np.median(ours) <= np.median(theirs)
+    assert np.median(theirs) <= 2.5 * np.median(ours)
+
+
+def test_ville_is_sure_of_nothing_either_where_there_is_nothing() -> None:
+    streams = np.random.default_rng(7).normal(0, 0.3, (60, BLOCKS)).clip(-1, 1)
+    assert sum(when_ville_is_sure(x) > 0 for x in streams) <= 6
+    assert sum(evidence(x, ALPHA / 2).proven for x in streams) <= 6
+
+
+@pytest.mark.parametrize("share", [0.02, 0.2])
+def test_villes_limits_of_a_share_are_close_to_ours(share: float) -> None:
+    ville = pytest.importorskip("ville")
+    flags = np.random.default_rng(8).random(384) < share
+    theirs = ville.BernoulliCS(alpha=2 * ALPHA).fit(flags.astype(float)).interval()
+    low, high = seen(flags).bounds(ALPHA)
+    assert (low, high) == pytest.approx([float(limit) for limit in theirs], abs=0.04)
