@@ -73,7 +73,12 @@ class ArtifactStore:
     """
 
     def __init__(self, url: str | Path) -> None:
-        self._fs, self._root = url_to_fs(str(url))
+        try:
+            self._fs, self._root = url_to_fs(str(url))
+        except (ImportError, ValueError) as error:
+            raise BadInput(
+                f"expected a folder or a URL of fsspec for artifacts, found {url}: {error}"
+            ) from error
         self._is_local = "file" in _protocols(self._fs)
 
     def put_bytes(self, content: bytes) -> str:

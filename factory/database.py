@@ -18,7 +18,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import DBAPIError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.orm import Session
 
 from workgym.services.kernel import BadInput, InfrastructureFault
@@ -73,7 +73,12 @@ def _transaction(engine: Engine) -> Iterator[Session]:
 
 def make_engine(url: str | URL) -> Engine:
     """An engine that begins, locks and syncs the way the registry needs."""
-    where = _with_driver(make_url(url))
+    try:
+        where = _with_driver(make_url(url))
+    except ArgumentError as error:
+        raise BadInput(
+            f"expected the URL of a database, sqlite:///file or postgresql://...: {error}"
+        ) from error
     options: dict[str, Any] = {}
     if where.drivername.startswith("postgresql"):
         # A snapshot per statement: one per transaction would be taken before the lock is granted.

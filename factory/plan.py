@@ -130,8 +130,12 @@ def _fields(pipeline: Pipeline, variant: VariantSpec) -> dict[str, Any]:
 
 def job_named(variant: str, purpose: str, recipe: AnyRecipe) -> Job:
     """The training of a recipe by the code that stands here."""
-    whole = hashlib.sha256((recipe.digest() + code_digest()).encode()).hexdigest()
-    return Job(variant, purpose, recipe, whole)
+    return Job(variant, purpose, recipe, training_digest(recipe, code_digest()))
+
+
+def training_digest(recipe: AnyRecipe, code: str) -> str:
+    """What a training of a recipe by some code is known by; equal digests give equal weights."""
+    return hashlib.sha256((recipe.digest() + code).encode()).hexdigest()
 
 
 @lru_cache(maxsize=1)

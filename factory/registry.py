@@ -1,6 +1,7 @@
 """Who serves: the registry's aliases, moved by promotion and rollback, one line of history each.
 
-Opened with `open_registry()`, which finds the workspace: `WORKGYM_HOME`, or `.workgym` here.
+Opened with `open_registry()`, which finds the workspace: `WORKGYM_HOME`, or `.workgym` here;
+`WORKGYM_DATABASE` and `WORKGYM_ARTIFACTS` put its rows and its bytes where many machines reach them.
 """
 
 from __future__ import annotations
@@ -239,20 +240,27 @@ def _chain(session: Session, row: ModelVersionRow, line: HistoryRow, why: _Why) 
 
 
 def open_registry(
-    workspace: Path | None = None, *, url: str | URL | None = None, clock: Clock = utc_now
+    workspace: Path | None = None,
+    *,
+    url: str | URL | None = None,
+    artifacts: str | None = None,
+    clock: Clock = utc_now,
 ) -> Registry:
     """Open the registry of a workspace, creating and migrating it as needed.
 
     Args:
-        workspace: folder of the artifacts and, without `url`, of the SQLite file; by default
+        workspace: folder of the SQLite file and the artifacts, where nothing else is said; by default
             `WORKGYM_HOME`, else `.workgym` in the current directory.
-        url: another database, PostgreSQL for instance.
+        url: another database, PostgreSQL for many machines; by default `WORKGYM_DATABASE`.
+        artifacts: another place for the bytes, any URL of fsspec; by default `WORKGYM_ARTIFACTS`.
         clock: what stamps the rows.
     """
     home = Path(workspace or os.environ.get("WORKGYM_HOME") or ".workgym").absolute()
     home.mkdir(parents=True, exist_ok=True)
     file = URL.create("sqlite", database=str(home / "registry.db"))
-    return Registry(url or file, ArtifactStore(home / "artifacts"), clock)
+    database = url or os.environ.get("WORKGYM_DATABASE") or file
+    store = artifacts or os.environ.get("WORKGYM_ARTIFACTS") or home / "artifacts"
+    return Registry(database, ArtifactStore(store), clock)
 
 
 def served(lines: Iterable[HistoryLine]) -> list[int]:

@@ -9,7 +9,7 @@ from importlib import import_module
 from workgym.factory.cli.base import EXIT_CODES, app, exit_code, main
 
 # Modules of commands, in the order in which the help lists them.
-GROUPS = ("line", "book", "front", "compare", "search", "mirror", "house")
+GROUPS = ("line", "book", "work", "proof", "front", "compare", "search", "mirror", "house")
 
 for _name in GROUPS:
     import_module(f"workgym.factory.cli.{_name}")

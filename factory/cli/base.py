@@ -133,8 +133,18 @@ def say(as_json: bool, value: Any, text: Callable[[], Any]) -> None:
 @app.callback(invoke_without_command=True)
 def top(
     show_version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+    database: Annotated[
+        str | None,
+        typer.Option(help="URL of the registry's database, PostgreSQL for instance; or $WORKGYM_DATABASE."),
+    ] = None,
+    artifacts: Annotated[
+        str | None, typer.Option(help="URL of the artifacts, s3://... for instance; or $WORKGYM_ARTIFACTS.")
+    ] = None,
 ) -> None:
     """Train policy variants, gate them against today's champion, promote, watch and roll back."""
+    for name, given in (("WORKGYM_DATABASE", database), ("WORKGYM_ARTIFACTS", artifacts)):
+        if given is not None:
+            os.environ[name] = given
     if show_version:
         print(f"workgym {installed_version('workgym')}")
         raise typer.Exit

@@ -123,25 +123,68 @@ def test_evaluate_prints_every_family_on_the_sealed_suite(home: Path) -> None:
     assert {"cheapest-feasible"} < {card["policy"] for card in told}
 
 
-def test_a_run_that_is_killed_leaves_a_registry_that_the_next_command_reads(
-    home: Path, tmp_path: Path
-) -> None:
-    path = write(home, "long", "steps = 4_194_304\nchunk_steps = 32_768\nlanes = 512")
+def started(home: Path, path: str) -> tuple[subprocess.Popen[bytes], int]:
+    """A run in a process of its own that has finished two chunks, and the run's number."""
     environ = {**os.environ, "WORKGYM_HOME": str(home)}
     command = [str(Path(sys.executable).with_name("factory")), "run", path, "--engine", "local"]
+    before = home.exists() and open_and_ask(home, lambda registry: len(registry.runs()))
     child = subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
-    while not any(home.glob("training/*/chunk-2.safetensors")) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    child.send_signal(signal.SIGKILL)
-    child.wait()
-    assert "orders" in factory(home, "models").stdout
+    deadline = time.monotonic() + 180
+    while time.monotonic() < deadline:
+        run = open_and_ask(home, lambda registry: registry.runs()[0].id)
+        if run > before and done_chunks(home, run) >= 2:
+            return child, run
+        time.sleep(0.1)
+    child.kill()
+    raise AssertionError("the run does not get on")
+
+
+def open_and_ask(home: Path, question: Any) -> Any:
     with open_registry(home) as registry:
-        newest = registry.runs()[0]
-        assert newest.status is RunStatus.ABANDONED
-        champion = registry.champion("orders")
-        assert champion is not None
-        registry.artifacts.verify(champion.artifact_digest)
+        return question(registry)
+
+
+def done_chunks(home: Path, run: int) -> int:
+    tasks = open_and_ask(home, lambda registry: registry.tasks(run))
+    return sum(task.status == "committed" for task in tasks)
+
+
+LONG = "steps = 65_536\nchunk_steps = 8192\nlanes = 64\nn_steps = 32\nminibatch = 512"
+
+
+@pytest.mark.parametrize(
+    ("number", "message"), [(signal.SIGKILL, "ended without a word"), (signal.SIGTERM, "interrupted")]
+)
+def test_a_run_that_is_stopped_goes_on_with_the_same_command(
+    home: Path, number: signal.Signals, message: str
+) -> None:
+    path = write(home, f"long-{number.name.lower()}", LONG)
+    child, run = started(home, path)
+    child.send_signal(number)
+    assert child.wait(60) == (-number if number == signal.SIGKILL else 130)
+    assert "orders" in factory(home, "models").stdout
+    stopped = open_and_ask(home, lambda registry: registry.run(run))
+    assert stopped.status is RunStatus.ABANDONED
+    assert message in stopped.message
+    done = done_chunks(home, run)
+    told = json.loads(factory(home, "run", path, "--engine", "local", "--json").stdout)
+    assert told["run"] == run
+    attempts = open_and_ask(home, lambda registry: registry.attempts(run))
+    assert 2 <= done < 8
+    assert [one.outcome for one in attempts].count("committed") == 8
+    assert len({one.owner for one in attempts}) == 2
+
+
+def test_a_second_scheduler_of_a_live_run_is_refused(home: Path) -> None:
+    path = write(home, "twice", LONG)
+    child, run = started(home, path)
+    try:
+        refused = factory(home, "run", path, "--engine", "local", check=False)
+        assert refused.returncode == 5
+        assert f"run {run} is driven by" in refused.stderr
+    finally:
+        child.terminate()
+        child.wait()
 
 
 def test_a_tampered_champion_is_refused_with_the_way_out(home: Path, registry: Registry) -> None:

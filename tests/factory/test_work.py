@@ -17,7 +17,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invar
 from workgym.factory import drivers, runs
 from workgym.factory.artifacts import ArtifactStore
 from workgym.factory.drivers import LEASE_S
-from workgym.factory.registry import Registry
+from workgym.factory.registry import Registry, open_registry
 from workgym.factory.runs import Fenced
 from workgym.factory.states import RunStatus
 from workgym.factory.work import ATTEMPTS, BACKOFF_S, Broken, Busy, Committed, Done, Key, Late, Lease
@@ -464,3 +464,21 @@ Kills.TestCase.settings = settings(
     max_examples=15, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
 )
 test_no_order_of_kills_commits_a_task_twice = Kills.TestCase
+
+
+# Elsewhere: rows and bytes where many machines reach them
+
+
+def test_a_workspace_may_keep_its_rows_and_bytes_elsewhere(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORKGYM_DATABASE", database_url)
+    monkeypatch.setenv("WORKGYM_ARTIFACTS", f"memory://{tmp_path.name}")
+    with open_registry(tmp_path / "here") as one:
+        run = one.open_run("tiny", SPEC, **VERSIONS).id
+        digest = one.artifacts.put_bytes(b"state")
+        one.commit(run, [done(leased(one, run), digest)])
+    with open_registry(tmp_path / "there") as other:
+        assert [known.artifact for known in other.committed("chunk", KEY.group)] == [digest]
+        assert other.artifacts.get(digest) == b"state"
+    assert list((tmp_path / "here").iterdir()) == []
