@@ -10,6 +10,7 @@ from workgym.factory.entries import HistoryLine, Kind, ModelVersion, RecordedVer
 from workgym.factory.profiles import shown
 from workgym.factory.records import Outcome
 from workgym.factory.registry import Registry
+from workgym.factory.versions import gates_for
 
 Numbers = Mapping[str, Any]
 
@@ -118,11 +119,9 @@ def _open(
     if not version.required_gates:
         return ["It was registered without a gate; only a new version from a pipeline with gates can serve."]
     needs = []
-    for gate in version.required_gates:
+    for gate in gates_for(version.required_gates, generation):
         one = verdicts.get(gate)
-        if gate == "bootstrap" and generation:
-            needs.append(f"bootstrap: {version} wanted to be the first {alias}; run its pipeline again.")
-        elif one is None:
+        if one is None:
             needs.append(f"{gate}: no verdict yet; {again}.")
         elif one.outcome is not Outcome.PASS:
             needs.append(f"{gate}: {_way(one)}")

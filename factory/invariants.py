@@ -12,7 +12,6 @@ from sqlalchemy.orm import Session
 
 from workgym.factory.artifacts import ArtifactStore, Tampered
 from workgym.factory.records import Outcome, Scorecard
-from workgym.factory.states import VersionStatus
 from workgym.factory.versions import Said, gates_for, status_after
 from workgym.services.kernel import BadInput, NotFound
 
@@ -92,11 +91,13 @@ def earned(books: Books) -> Iterator[Break]:
         may_be = _statuses(version, [one for one in books["verdicts"] if one["version_id"] == version["id"]])
         if books.status[version["id"]] not in may_be:
             place = f"{version['name']} version {version['version']}"
-            yield Break(place, f"is {books.status[version['id']]}, its verdicts say {' or '.join(may_be)}")
+            yield Break(
+                place, f"is {books.status[version['id']]}, its verdicts say {' or '.join(sorted(may_be))}"
+            )
 
 
 def _unearned(version: Row, alias: str, generation: int, cited: list[dict[str, Any]]) -> Iterator[str]:
-    required = json.loads(version["required_gates"])
+    required = gates_for(json.loads(version["required_gates"]), generation)
     if not required:
         yield "needed no gate, so nothing was earned"
     by_gate = {one["gate"]: one for one in cited}
@@ -133,14 +134,13 @@ def _unapproved(books: Books, move: Row, said: Row) -> Iterator[str]:
         yield f"was made with {len(approved)} approvals, expected {needed}"
 
 
-def _statuses(version: Row, verdicts: list[dict[str, Any]]) -> tuple[str, ...]:
+def _statuses(version: Row, verdicts: list[dict[str, Any]]) -> set[str]:
     """What a version may be after these verdicts; a rejection is lifted by passes alone."""
     required = json.loads(version["required_gates"])
     said = [Said(one["gate"], one["alias"], one["outcome"], one["champion_generation"]) for one in verdicts]
-    status = status_after(required, said)
-    failed = any(one.gate in required and one.outcome == Outcome.FAIL for one in said)
-    lasting = status is VersionStatus.REGISTERED and failed
-    return (str(status), "rejected") if lasting else (str(status),)
+    after = str(status_after(required, said))
+    ever = {str(status_after(required, said[:count])) for count in range(1, len(said) + 1)}
+    return {after, "rejected"} if after == "registered" and "rejected" in ever else {after}
 
 
 def kept_bytes(session: Session, artifacts: ArtifactStore, books: Books) -> tuple[list[Break], int]:

@@ -30,6 +30,7 @@ Rows = Session | Connection
 Row = Mapping[str, Any]
 
 VERSION_MEASURED = "version.measured"
+SUITE_USED = "suite.used"
 FIRST = ""  # the prev_hash of the first line
 LINE = ("seq", "kind", "model", "alias", "at", "payload", "prev_hash")
 COLUMNS: dict[str, tuple[str, ...]] = {
@@ -80,6 +81,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         "env_version",
     ),
     "measures": ("version_id", "alias", "name", "value"),
+    "suite_uses": ("suite_digest", "policy", "purpose", "at"),
     "protections": ("model", "alias", "approvals"),
     "aliases": ("model", "alias", "version", "generation"),
     "approvals": ("id", "version_id", "alias", "generation", "decision", "actor", "reason", "at"),
@@ -246,6 +248,11 @@ def measured_payload(version: Row, alias: str, measures: Mapping[str, float], at
     """New measures, for whoever mirrors them."""
     said = {"model": version["name"], "version": version["version"], "alias": alias, "at": at}
     return {**said, "measures": dict(measures)}
+
+
+def tell_used(rows: Rows, use: Row) -> None:
+    """Tell the outbox that a sealed suite was shown to a policy's gate."""
+    announce(rows, SUITE_USED, {name: use[name] for name in COLUMNS["suite_uses"]}, use["at"])
 
 
 def tell_moved(rows: Rows, move: Row, artifact: str, line: str) -> None:

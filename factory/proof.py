@@ -37,6 +37,7 @@ TABLES = (
     "verdicts",
     "approvals",
     "measures",
+    "suite_uses",
     "protections",
     "aliases",
 )
@@ -95,6 +96,10 @@ class Books:
             readable = line["topic"] in topics and said.keys() >= SAYS[line["topic"]]
             if readable and self.model in (None, said["model"]):
                 yield line, said
+
+    def uses(self) -> set[tuple[str, str]]:
+        """What the outbox told of sealed suites, as text and time; of all models."""
+        return {(one["payload"], one["at"]) for one in self["outbox"] if one["topic"] == ledger.SUITE_USED}
 
     def version(self, name: str, number: int) -> dict[str, Any] | None:
         """A version's row."""
@@ -212,6 +217,9 @@ def _told(books: Books) -> Iterator[Break]:
             fresh = said["measures"].items()
             measures.update((version["id"], said["alias"], name, value) for name, value in fresh)
     yield from _untold(books, versions, judged, measures)
+    uses = {(canonical_json(one), one["at"]) for one in books["suite_uses"]}
+    for use, at in sorted(uses ^ books.uses(), key=str):
+        yield Break(f"use of a suite at {at}", f"not as the outbox says: {use}")
 
 
 def _judged(line: Row, version: Row, ids: list[int], there: list[dict[str, Any]]) -> Iterator[Break]:

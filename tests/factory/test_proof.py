@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.factory.conftest import Desk, Ticking
+from tests.factory.conftest import SUITE, Desk, Ticking
 from workgym.factory import ledger
 from workgym.factory.artifacts import ArtifactStore
 from workgym.factory.proof import TABLES, verify
 from workgym.factory.records import Outcome
 from workgym.factory.registry import Registry, open_registry
+from workgym.factory.suite_uses import SuiteUses
 from workgym.services.kernel import NotFound
 
 # What may change in a row for good reasons, each of which has its own check.
@@ -53,6 +54,8 @@ def fill(desk: Desk) -> None:
         given_up={"profit": -2.0},
     )
     desk.rollback()
+    uses = SuiteUses(registry, Ticking())
+    assert [uses.use(SUITE, policy, "generalisation") for policy in ("a", "b")] == [1, 2]
     last = desk.judge(desk.candidate(), Outcome.FAIL)
     registry.record_measures(last, "champion", {"profit": 0.5})
 
@@ -135,7 +138,7 @@ def test_a_row_that_nobody_announced_is_named(home: Path, table: str) -> None:
     with raw(home) as connection:
         columns = [name for _, name, *_ in connection.execute(f"PRAGMA table_info({table})")]
         fresh = {"seq": "seq + 500", "id": "id + 500", "version": "version + 500", "run_id": "2"}
-        fresh |= {"generation": "generation + 500", "name": "name || '-2'"}
+        fresh |= {"generation": "generation + 500", "name": "name || '-2'", "purpose": "'other'"}
         values = ", ".join(fresh.get(name, name) for name in columns)
         connection.execute(f"INSERT INTO {table} SELECT {values} FROM {table} LIMIT 1")
     assert not proof(home).sound
