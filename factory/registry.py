@@ -317,10 +317,10 @@ def _require_earned(session: Session, row: ModelVersionRow, alias: str, generati
     """The verdicts of the required gates: all passed, against the champion that is about to be replaced."""
     this = f"{row.name} version {row.version}"
     again = f"run `factory gate {row.name} {row.version}`"
-    if not row.required_gates:
+    required = gates_for(row.required_gates, generation)
+    if not required:
         raise Refused(f"{this} was registered without a required gate, so nothing can earn it {alias!r}")
     latest = latest_verdicts(session, row.id, alias)
-    required = gates_for(row.required_gates, generation)
     for gate in required:
         verdict = latest.get(gate)
         if verdict is None:
