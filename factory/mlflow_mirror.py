@@ -279,17 +279,27 @@ def write_model(folder: Path, files: Mapping[str, bytes], metadata: Mapping[str,
 
     Without an ONNX form there are only the files, and MLflow can hand them out but not run them.
     """
-    from workgym.agents.mlp import MlpPolicy
     from workgym.agents.onnx import to_onnx
-    from workgym.agents.policy import load_policy
 
-    policy = load_policy(files)
-    if isinstance(policy, MlpPolicy):
+    policy = _mlp(files)
+    if policy is not None:
         _write_onnx(folder, policy, to_onnx(files), metadata)
     for name, content in files.items():
         path = folder / "policy" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
+
+
+def _mlp(files: Mapping[str, bytes]) -> MlpPolicy | None:
+    """The policy, if it is one that ONNX can say."""
+    from workgym.agents.mlp import MlpPolicy
+    from workgym.agents.policy import load_policy
+
+    try:
+        policy = load_policy(files)
+    except BadInput:  # a kind that only another workgym reads
+        return None
+    return policy if isinstance(policy, MlpPolicy) else None
 
 
 def _write_onnx(folder: Path, policy: MlpPolicy, model: bytes, metadata: Mapping[str, str]) -> None:

@@ -166,12 +166,12 @@ def ran(python, client, *arguments):
 
 @pytest.mark.slow
 def test_rliable_finds_in_exported_scores_what_a_comparison_says(variants, tmp_path):
-    """Values agree to rounding; limits, drawn 2,000 and 500 times, to a tenth and a fifth of the interval."""
+    """Values agree to rounding; limits, drawn 2,000 and 200 times, to a tenth and a fifth of the interval."""
     python = python_of("WORKGYM_RLIABLE_PYTHON", NO_RLIABLE)
     file = tmp_path / "scores.npz"
     done = CliRunner().invoke(app, ["export", "scores", "orders", "--to", str(file), "--home", str(tmp_path)])
     assert done.exit_code == 0, done.output
-    theirs = ran(python, "rliable_client.py", str(file), "small", "large", "2000", "500")
+    theirs = ran(python, "rliable_client.py", str(file), "small", "large", "2000", "200")
     found = compare(variants, "orders", "1", "6").trained
     assert (found.variants, found.seeds) == (("small", "large"), (5, 5))
     for ours, name, share in (

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from workgym.agents.mlp import random_policy
 from workgym.factory.cli import app
-from workgym.factory.mirror import status, sync
+from workgym.factory.mirror import forget, status, sync
 from workgym.factory.mlflow_mirror import NAME, SETTING, MlflowMirror, connect
 
 pytest.importorskip("mlflow", reason="needs MLflow's client; pip install 'workgym[mlflow]'")
@@ -168,6 +168,29 @@ def quantity_files():
     from workgym.agents.pathwise.policy import QuantityPolicy
 
     return QuantityPolicy("p", "workgym/Orders-v0", "v", "rows", network(32, 2)).save()
+
+
+def test_tampered_bytes_are_not_passed_on(desk, mirror, client):
+    version = candidate(desk)
+    weights = next(iter(json.loads(desk.registry.artifacts.get(version.artifact_digest)).values()))
+    file = Path(desk.registry.artifacts.path(weights))
+    file.chmod(0o644)
+    file.write_bytes(b"not what was trained")
+    report = sync(desk.registry.database, mirror)
+    assert report.behind == 1
+    assert "was changed after it was written" in report.error
+    assert client.search_model_versions("name = 'orders'") == []
+
+
+def test_a_mlflow_that_lost_everything_gets_it_back(desk, mirror, client):
+    for seed in (1, 2):
+        champion(desk, seed)
+    tell(desk, mirror)
+    client.delete_registered_model("orders")
+    forget(desk.registry.database, NAME)
+    tell(desk, mirror)
+    assert serving(client) == 2
+    assert len(client.search_model_versions("name = 'orders'")) == 2
 
 
 def test_an_alias_that_mlflow_keeps_for_itself_is_a_tag_of_the_model(desk, mirror, client):
