@@ -20,10 +20,12 @@ from workgym.factory.judging import (
     required_gates,
 )
 from workgym.factory.lab import Lab
+from workgym.factory.partial import PartialPlan
 from workgym.factory.pipeline import Pipeline, ReleaseSpec
 from workgym.factory.profiles import Measures, Pick, is_better, measure, measured_by, pick, within
 from workgym.factory.records import Outcome, Scorecard, Verdict
 from workgym.factory.registry import Registry
+from workgym.factory.routing import judge_router, propose, require_as_planned, router
 from workgym.factory.train import Trained
 from workgym.services.scenario import Suite
 
@@ -33,17 +35,19 @@ GAINS = ("improvement", "improvement-fixed")  # gates whose `low` is a lower lim
 
 @dataclass(frozen=True)
 class Candidate:
-    """A trained variant that was kept.
+    """What was kept and may be released: a trained variant, or a router over one and who serves.
 
     Attributes:
-        trained: how it was made.
+        name: what tables call it.
+        trained: how it was made; None for a router.
         version: its row in the registry.
         card: its results on the suite.
         bytes: size of its files.
         cpu_seconds: processor time of its training.
     """
 
-    trained: Trained
+    name: str
+    trained: Trained | None
     version: ModelVersion
     card: Scorecard
     bytes: int
@@ -131,7 +135,7 @@ class Desk:
         )
         crash.here("version:registered")
         size = sum(map(len, trained.files.values()))
-        return Candidate(trained, version, card, size, cpu_seconds)
+        return Candidate(trained.job.name, trained, version, card, size, cpu_seconds)
 
     def _evaluate(self, artifact: str) -> Scorecard:
         policy = policy_of(self.registry, artifact)
@@ -149,6 +153,9 @@ class Desk:
         judged = [self._judge(spec, opponent, candidate) for candidate in candidates]
         judged.sort(key=lambda one: -one.measures["profit"])
         passed = {one.candidate.version.version: one for one in judged if one.passed}
+        if not passed and (routed := self._partial(spec, opponent, judged)) is not None:
+            judged.append(routed)
+            passed = {routed.candidate.version.version: routed} if routed.passed else {}
         chosen = self._pick(spec, opponent, passed)
         if isinstance(chosen, str):
             return Released(spec, opponent, tuple(judged), None, self._kept(opponent, judged, chosen))
@@ -172,13 +179,18 @@ class Desk:
             for candidate in candidates
         ]
         judged.sort(key=lambda one: -one.measures["profit"])
-        best = next(one.candidate for one in judged if one.candidate.version.version == line.to_version)
-        sentence = f"{best.version} is {spec.alias}: {line.reason}"
+        sentence = f"{self.pipeline.name} version {line.to_version} is {spec.alias}: {line.reason}"
         return Released(spec, opponent, tuple(judged), line, sentence)
 
     def _judge(self, spec: ReleaseSpec, opponent: Opponent, candidate: Candidate) -> Judged:
         lab = self._lab(candidate, opponent)
         verdicts = judge_against(self.pipeline, spec, candidate.card, opponent, self.tried, lab)
+        return self._record(spec, opponent, candidate, tuple(verdicts))
+
+    def _record(
+        self, spec: ReleaseSpec, opponent: Opponent, candidate: Candidate, verdicts: tuple[Verdict, ...]
+    ) -> Judged:
+        """Keep what the gates said, and what the candidate is measured by."""
         version = self.registry.record_verdicts(
             candidate.version, verdicts, generation=opponent.generation, alias=spec.alias
         )
@@ -192,7 +204,51 @@ class Desk:
         self.registry.record_measures(version, spec.alias, measures)
         crash.here("version:judged")
         kept = replace(candidate, version=version)
-        return Judged(kept, tuple(verdicts), measures)
+        return Judged(kept, verdicts, measures)
+
+    def _partial(self, spec: ReleaseSpec, opponent: Opponent, judged: Sequence[Judged]) -> Judged | None:
+        """The best candidate that harms some families, behind a router that keeps who serves there."""
+        if opponent.version is None:
+            return None
+        gates = self.pipeline.gates_of(spec)
+        for one in judged:
+            card = one.candidate.card
+            planned = propose(card, opponent.card, gates, one.verdicts, self.tried)
+            if planned is not None:
+                return self._route(spec, opponent, one.candidate, planned)
+        return None
+
+    def _route(
+        self, spec: ReleaseSpec, opponent: Opponent, candidate: Candidate, planned: PartialPlan
+    ) -> Judged:
+        assert opponent.version is not None  # the caller looked
+        parts = opponent.version.artifact_digest, candidate.version.artifact_digest
+        champion, other = (self.registry.artifacts.get_folder(digest) for digest in parts)
+        name = f"{candidate.name} but in {', '.join(planned.kept)}"
+        files = router(name, champion, other, planned)
+        artifact = self.registry.artifacts.put_folder(files)
+        card = self._evaluate(artifact)
+        require_as_planned(card, candidate.card, opponent.card, planned)
+        version = self.registry.register(
+            self.pipeline.name,
+            run_id=self.record.id,
+            artifact_digest=artifact,
+            scorecard=card,
+            required_gates=required_gates(self.pipeline, first=False),
+            lineage={
+                "variant": name,
+                "purpose": planned.sentence,
+                "inputs": list(parts),
+                "kept": list(planned.kept),
+                "served": list(planned.served),
+            },
+        )
+        size = sum(map(len, files.values()))
+        routed = Candidate(name, None, version, card, size, candidate.cpu_seconds)
+        lab = self._lab(routed, opponent)
+        gates = self.pipeline.gates_of(spec)
+        verdicts = judge_router(card, opponent.card, gates, planned, self.tried, lab)
+        return self._record(spec, opponent, routed, verdicts)
 
     def _lab(self, candidate: Candidate, opponent: Opponent) -> Lab:
         """One for each pair: what two policies played for one release is not played again for another."""
@@ -243,7 +299,7 @@ class Desk:
     ) -> Released:
         gains = [one.sentence for one in best.verdicts if one.gate in (*GAINS, "bootstrap")]
         why = "; ".join(gains[:1] if gains and spec.profile == "profit" else [chosen.sentence, *gains[:1]])
-        name = best.candidate.trained.job.name
+        name = best.candidate.name
         try:
             line = self.registry.promote(
                 self.pipeline.name,
@@ -271,7 +327,7 @@ class Desk:
         if why:
             return f"{stays}: {why}"
         nearest = judged[0]
-        return f"{stays}: the best of {len(judged)}, {nearest.candidate.trained.job.name}, {nearest.reason()}"
+        return f"{stays}: the best of {len(judged)}, {nearest.candidate.name}, {nearest.reason()}"
 
 
 def _worst_share(verdicts: Sequence[Verdict]) -> float | None:

@@ -106,7 +106,7 @@ def _release_report(result: Result, released: Released) -> list[RenderableType]:
         profit = f"{card.profit_per_case():.1f}"
         table.add_row(card.policy, "", profit, "", "", "", "", "rule of today", style="dim")
     held = [one for one in released.judged if not one.passed]
-    reasons = [Text(f"{one.candidate.trained.job.name}: {one.reason()}") for one in held]
+    reasons = [Text(f"{one.candidate.name}: {one.reason()}") for one in held]
     return [table, *reasons, Text(released.sentence, style="green" if released.promoted else "yellow")]
 
 
@@ -116,7 +116,7 @@ def _judged_row(judged: Judged) -> list[RenderableType]:
     gain = numbers.get("improvement", {})
     latency = candidate.card.latency_us or {}
     return [
-        candidate.trained.job.name,
+        candidate.name,
         str(candidate.version.version),
         f"{candidate.card.profit_per_case():.1f}",
         _number(gain, "gain", "{:+.1f}"),
@@ -165,14 +165,14 @@ def _release_json(released: Released) -> dict[str, Any]:
 def _judged_json(judged: Judged) -> dict[str, Any]:
     candidate = judged.candidate
     return {
-        "variant": candidate.trained.job.name,
+        "variant": candidate.name,
         "version": candidate.version.version,
         "passed": judged.passed,
         "profit_per_case": candidate.card.profit_per_case(),
         "latency_us": candidate.card.latency_us,
         "measures": judged.measures,
-        "reused": candidate.trained.reused,
-        "attempts": candidate.trained.progress.attempts,
+        "reused": candidate.trained.reused if candidate.trained else False,
+        "attempts": candidate.trained.progress.attempts if candidate.trained else 0,
         "verdicts": [verdict.to_dict() for verdict in judged.verdicts],
     }
 
