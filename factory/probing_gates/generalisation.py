@@ -36,9 +36,9 @@ class Generalisation(Options):
         "scenarios that were trained on to the sealed ones",
     )
     uses: int = Field(
-        default=20,
+        default=8,
         ge=1,
-        description="policies that a sealed suite is shown to; what it tells later ones was learned from it",
+        description="policies that a sealed suite is shown to; later ones may have been chosen by what it told",
     )
     block: int = Field(
         default=0, ge=0, description="of the sealed seeds; the next one when a suite is worn out"
@@ -80,7 +80,7 @@ def generalisation(candidate: Scorecard, champion: Scorecard, options: Generalis
     if use > options.uses:
         return undecided(
             f"the sealed suite is worn out: {use - 1} policies were shown it before, at most {options.uses} "
-            f"learn nothing from it; set block = {options.block + 1} (n={candidate.n})",
+            f"may be; set block = {options.block + 1} (n={candidate.n})",
             numbers,
         )
     error = options.alpha / (use * (use + 1))

@@ -13,7 +13,7 @@ from workgym.factory.builtin_gates.claims import Claim, cents, gain_per_order, s
 from workgym.factory.gates import Finding, Numbers, Statistical, gate, short, undecided
 from workgym.factory.lab import CANDIDATE, CHAMPION, Lab
 from workgym.factory.records import Outcome, Scorecard
-from workgym.factory.statistics import Bounds, Mean, rate_difference, ratio
+from workgym.factory.statistics import Bounds, Mean, rate_difference
 from workgym.services.kernel import BadInput, did_you_mean
 
 MOST_RATIO = 4.0  # what is searched for the lower limit of the share that is kept
@@ -34,7 +34,8 @@ class Robustness(Statistical):
         default=0.02,
         ge=0,
         lt=1,
-        description="share of the champion's disturbed profit by which the candidate may stay below it",
+        description="share of the champion's undisturbed profit per order by which the candidate may stay "
+        "below it when both are disturbed; of the disturbed one, which may be a loss, a share means nothing",
     )
     axes: list[str] = Field(
         default=[], description="which axes, such as demand and capacity; none: all that the env declares"
@@ -43,6 +44,13 @@ class Robustness(Statistical):
     minimum: int = Field(
         default=32, ge=2, description="scenarios; below, skewed profits mislead the limits too often"
     )
+
+
+class Pair(NamedTuple):
+    """The candidate's results and the champion's, in the same scenarios."""
+
+    ours: Scorecard
+    theirs: Scorecard
 
 
 class Probe(NamedTuple):
@@ -88,16 +96,16 @@ def robustness(candidate: Scorecard, champion: Scorecard, options: Robustness, l
     numbers = sampled(candidate.n, options) | {"keeps": options.keeps, "margin": options.margin}
     if not wanted:
         return undecided(f"{lab.env_id} declares no perturbation; leave this gate out", numbers)
-    nominal = lab.play(CANDIDATE, per_family=options.per_family)
-    if nominal.n < options.minimum:
-        return too_few(nominal.n, options.minimum, numbers)
+    nominal = Pair(*(lab.play(who, per_family=options.per_family) for who in (CANDIDATE, CHAMPION)))
+    if nominal.ours.n < options.minimum:
+        return too_few(nominal.ours.n, options.minimum, numbers)
     probes, unplayed = [], []
     for name, one in wanted:
         try:
             probes.append(_probe(name, one, nominal, options, lab))
         except BadInput as error:
             unplayed.append(f"{name} ({error})")
-    return _concluded(probes, unplayed, nominal, champion, options, numbers)
+    return _concluded(probes, unplayed, nominal.ours, champion, options, numbers)
 
 
 def _wanted(declared: tuple[Perturbation, ...], axes: Sequence[str]) -> list[tuple[str, Perturbation]]:
@@ -114,30 +122,35 @@ def _wanted(declared: tuple[Perturbation, ...], axes: Sequence[str]) -> list[tup
     return named
 
 
-def _probe(name: str, one: Perturbation, nominal: Scorecard, options: Robustness, lab: Lab) -> Probe:
+def _probe(name: str, one: Perturbation, nominal: Pair, options: Robustness, lab: Lab) -> Probe:
     asked: dict[str, Any] = {
         "per_family": options.per_family,
         "env_kwargs": one.env_kwargs,
         "reads": one.reads,
     }
     ours, theirs = lab.play(CANDIDATE, **asked), lab.play(CHAMPION, **asked)
-    if (ours.family, ours.seed) != (nominal.family, nominal.seed) or theirs.seed != nominal.seed:
-        raise BadInput(f"expected {nominal.n} undropped scenarios, found {ours.n} and {theirs.n}")
-    usual = nominal.profit_per_case()
+    if any(card.seed != ours.seed for card in (theirs, *nominal)):
+        raise BadInput(f"expected {nominal.ours.n} scenarios without a dropped one, found {ours.n}")
+    usual = nominal.ours.profit_per_case()
     share, low = np.nan, np.nan
     if usual > 0:
-        share, low = ours.profit_per_case() / usual, _share_limit(ours, nominal, options.error / 2)
-    sign = np.sign(theirs.profit.sum())
-    slack = ours.profit - theirs.profit + options.margin * sign * theirs.profit
+        share, low = ours.profit_per_case() / usual, _share_limit(ours, nominal.ours, options.error / 2)
     return Probe(
         name=name,
         says=one.says,
-        kept=_kept(ours, nominal, options.keeps),
+        kept=_kept(ours, nominal.ours, options.keeps),
         share=share,
         share_low=low,
-        gain=ratio(slack, theirs.cases, theirs.family),
+        gain=_gain(ours, theirs, nominal.theirs, options.margin),
         measured=gain_per_order(ours, theirs, 0.0).value,
     )
+
+
+def _gain(ours: Scorecard, theirs: Scorecard, usual: Scorecard, margin: float) -> Mean:
+    """Cents per order gained on the champion, and the margin, which is estimated together with it."""
+    allowed = margin * np.sign(usual.profit.sum()) * usual.profit
+    gained = (ours.profit - theirs.profit, theirs.cases)
+    return rate_difference(gained, (-allowed, usual.cases), theirs.family)
 
 
 def _kept(ours: Scorecard, nominal: Scorecard, keeps: float) -> Mean:
@@ -147,13 +160,13 @@ def _kept(ours: Scorecard, nominal: Scorecard, keeps: float) -> Mean:
 
 
 def _share_limit(ours: Scorecard, nominal: Scorecard, error: float) -> float:
-    """The largest share of which it is sure that it is kept, down to minus `MOST_RATIO`."""
+    """The largest share of which it is sure that it is kept; minus infinity beyond `MOST_RATIO`."""
     low, high = -MOST_RATIO, MOST_RATIO
     for _ in range(HALVINGS):
         middle = (low + high) / 2
         sure = _kept(ours, nominal, middle).bounds(error).low >= 0
         low, high = (middle, high) if sure else (low, middle)
-    return low
+    return low if low > -MOST_RATIO else -np.inf
 
 
 def _concluded(
@@ -203,5 +216,6 @@ def _numbers(probe: Probe, error: float) -> Numbers:
 
 
 def _told(probe: Probe, champion: Scorecard) -> str:
-    kept = f"keeps {probe.share:.1%} (at least {probe.share_low:.1%}), " if np.isfinite(probe.share) else ""
+    limit = f"at least {probe.share_low:.1%}" if np.isfinite(probe.share_low) else "no lower limit"
+    kept = f"keeps {probe.share:.1%} ({limit}), " if np.isfinite(probe.share) else ""
     return f"{probe.name}, {probe.says}: {kept}{cents(probe.measured)} against {short(champion)}"
