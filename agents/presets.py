@@ -19,6 +19,16 @@ PRESETS: dict[str, dict[str, Any]] = {
     "small": {**_COMMON, "violation_cost": 1000, "net": (16, 16)},
     # Looks two days ahead instead of one.
     "patient": {**_COMMON, "violation_cost": 1000, "gamma": 0.975, "gae_lambda": 0.95},
+    # RLlib's PPO for the fewest CPU seconds that earn clearly more than the best rule: half of what the
+    # whole training gains, in an eighth of its decisions.
+    "rllib": {
+        "algorithm": "rllib-ppo",
+        "steps": 204_800,
+        "chunk_steps": 204_800,
+        "lanes": 256,
+        "n_steps": 32,
+        "minibatch": 1024,
+    },
     # Supply chains on an endless horizon whose customers leave unserved: flat observations.
     "pathwise": {**_PATHWISE, "window": 24, "tail": 8, "updates": 1200, "learning_rate": 0.02},
     # The same where customers wait: there large steps run away.

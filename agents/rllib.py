@@ -11,31 +11,19 @@ Chunks are pure, as in `workgym.agents.training`. Imported only where something 
 from __future__ import annotations
 
 import logging
-import os
-import shutil
 import time
 from contextlib import closing
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
-import ray
 import torch
 from gymnasium.vector import AutoresetMode
-from numpy.typing import NDArray
 from ray.rllib.algorithms.ppo import PPO
 from ray.rllib.algorithms.ppo.ppo import LEARNER_RESULTS_VF_EXPLAINED_VAR_KEY
-from ray.rllib.core import (
-    COMPONENT_ENV_RUNNER,
-    COMPONENT_LEARNER,
-    COMPONENT_LEARNER_GROUP,
-    COMPONENT_OPTIMIZER,
-    COMPONENT_RL_MODULE,
-    DEFAULT_MODULE_ID,
-)
+from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.learner.learner import ENTROPY_KEY
-from ray.rllib.core.learner.learner_group import LearnerGroup
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.policy.sample_batch import MultiAgentBatch
 from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME
@@ -44,6 +32,7 @@ from safetensors.numpy import save as save_tensors
 from workgym.agents import ppo
 from workgym.agents.mlp import Layer, MlpPolicy
 from workgym.agents.policy import view_of
+from workgym.agents.rllib_crew import Actors, Crew, Here, State, tensors_of, weights_of
 from workgym.agents.rllib_parts import (
     LanesConfig,
     LanesRunner,
@@ -56,156 +45,6 @@ from workgym.agents.rllib_recipe import RllibRecipe
 from workgym.agents.sb3 import LanesVecEnv
 from workgym.agents.training import ChunkReport, alone, chunk_seed
 from workgym.envs.base import Task
-from workgym.services.kernel import InfrastructureFault
-
-State = dict[str, NDArray[Any]]
-
-OBJECT_STORE_BYTES = 150_000_000  # some rollouts of the largest size
-_MOMENTS = ("exp_avg", "exp_avg_sq", "step")
-
-
-class Crew(Protocol):
-    """A learner and who plays for it."""
-
-    learners: LearnerGroup
-
-    def load(self, tensors: State) -> None:
-        """Everyone goes on from this state."""
-
-    def sample(self) -> list[Rollout]:
-        """The next rollout of every env runner, in their order."""
-
-    def share(self) -> None:
-        """Every env runner plays the learner's weights from now on."""
-
-    def cpu_seconds(self) -> float:
-        """Processor time of other processes."""
-
-    def close(self) -> None:
-        """Give back what lanes and processes hold."""
-
-
-class Here:
-    """All in this process; needs no Ray."""
-
-    def __init__(self, config: LanesConfig) -> None:
-        self.runner = LanesRunner(config=config, worker_index=0)
-        self.learners: LearnerGroup = config.build_learner_group(spaces=self.runner.get_spaces())
-
-    def load(self, tensors: State) -> None:
-        """Everyone goes on from this state."""
-        self.learners.set_state({COMPONENT_LEARNER: _learner_state(self.learners, tensors)})
-        self.share()
-
-    def sample(self) -> list[Rollout]:
-        """The next rollout."""
-        return [self.runner.sample()]
-
-    def share(self) -> None:
-        """The env runner plays the learner's weights from now on."""
-        weights = f"{COMPONENT_LEARNER}/{COMPONENT_RL_MODULE}"
-        self.runner.set_state(self.learners.get_state(weights, inference_only=True)[COMPONENT_LEARNER])
-
-    def cpu_seconds(self) -> float:
-        """None: there is no other process."""
-        return 0.0
-
-    def close(self) -> None:
-        """Give back the lanes."""
-        self.runner.stop()
-
-
-class Actors:
-    """The learner in this process, env runners as Ray actors."""
-
-    def __init__(self, config: LanesConfig) -> None:
-        start_ray()
-        self.algorithm: PPO = config.build_algo()
-        self.learners: LearnerGroup = self.algorithm.learner_group
-
-    def load(self, tensors: State) -> None:
-        """Everyone goes on from this state.
-
-        Raises:
-            InfrastructureFault: an env runner did not get the weights.
-        """
-        learner = _learner_state(self.learners, tensors)
-        self.algorithm.set_state(
-            {COMPONENT_ENV_RUNNER: {}, COMPONENT_LEARNER_GROUP: {COMPONENT_LEARNER: learner}}
-        )
-        self.share()
-        _check_same_weights(self.algorithm)
-
-    def sample(self) -> list[Rollout]:
-        """The next rollout of every env runner, in their order."""
-        played = self.algorithm.env_runner_group.foreach_env_runner(
-            lambda runner: (runner.worker_index, runner.sample()), local_env_runner=False
-        )
-        return [rollout for _, rollout in sorted(played, key=lambda pair: int(pair[0]))]
-
-    def share(self) -> None:
-        """Every env runner plays the learner's weights from now on."""
-        deliver_weights(self.algorithm)
-
-    def cpu_seconds(self) -> float:
-        """Processor time of the env runners."""
-        spent = self.algorithm.env_runner_group.foreach_env_runner(
-            lambda runner: runner.cpu_seconds(), local_env_runner=False
-        )
-        return float(sum(spent))
-
-    def close(self) -> None:
-        """End the env runners, and remove the empty folder that every algorithm makes."""
-        self.algorithm.stop()
-        shutil.rmtree(self.algorithm.logdir, ignore_errors=True)
-
-
-def deliver_weights(algorithm: PPO) -> None:
-    """Send the learner's weights to every env runner, once whatever was sent before has arrived.
-
-    RLlib sends them without waiting, and drops what it sends to an actor that has not answered the call before
-    (`FaultTolerantActorManager.foreach_actor_async`). In a restore the weights are the last of three such calls,
-    so an env runner may keep those that it began with, and nobody is told.
-    """
-    algorithm.env_runner_group.sync_weights(
-        from_worker_or_learner_group=algorithm.learner_group, timeout_seconds=None, inference_only=True
-    )
-
-
-def _check_same_weights(algorithm: PPO) -> None:
-    weights = f"{COMPONENT_LEARNER}/{COMPONENT_RL_MODULE}"
-    state = algorithm.learner_group.get_state(weights, inference_only=True)[COMPONENT_LEARNER]
-    wanted = state[COMPONENT_RL_MODULE][DEFAULT_MODULE_ID]
-    for held in env_runner_weights(algorithm):
-        if held.keys() != wanted.keys() or any((held[name] != wanted[name]).any() for name in wanted):
-            raise InfrastructureFault(
-                "an env runner plays other weights than the learner's; run the chunk again", committed="no"
-            )
-
-
-def env_runner_weights(algorithm: PPO) -> list[State]:
-    """The policy weights that each env runner plays now."""
-    held: list[State] = algorithm.env_runner_group.foreach_env_runner(
-        lambda runner: runner.module.get_state(), local_env_runner=False
-    )
-    return held
-
-
-def start_ray() -> None:
-    """Start Ray in this process, quietly and for it alone, unless it runs already."""
-    if ray.is_initialized():
-        return
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    os.environ.setdefault("RAY_AUTH_MODE", "disabled")
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    ray.init(
-        address="local",
-        include_dashboard=False,
-        object_store_memory=OBJECT_STORE_BYTES,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-    )
 
 
 def config_of(recipe: RllibRecipe, k: int) -> LanesConfig:
@@ -265,6 +104,7 @@ def _task_of(recipe: RllibRecipe) -> Task:
 
 def crew_of(recipe: RllibRecipe, k: int) -> Crew:
     """A learner with fresh weights, and who plays for it in chunk k."""
+    logging.getLogger("ray.rllib").setLevel(logging.ERROR)  # it warns of its own defaults
     config = config_of(recipe, k)
     return Actors(config) if recipe.env_runners else Here(config)
 
@@ -280,7 +120,7 @@ def initial_state(recipe: RllibRecipe) -> bytes:
         mean, scale = ppo.survey(env, seed)
         module.mean.copy_(torch.from_numpy(mean))
         module.scale.copy_(torch.from_numpy(scale))
-        return _state_of(recipe, 0, module, {})
+        return _state_of(recipe, 0, weights_of(module))
 
 
 def train_chunk(recipe: RllibRecipe, k: int, state: bytes) -> tuple[bytes, ChunkReport]:
@@ -297,7 +137,7 @@ def train_chunk(recipe: RllibRecipe, k: int, state: bytes) -> tuple[bytes, Chunk
         np.random.seed(chunk_seed(recipe, k))  # RLlib shuffles with NumPy's global generator
         report = _learn(recipe, crew)
         spent = time.process_time() - began + crew.cpu_seconds()
-        return _state_after(recipe, k + 1, crew.learners), replace(report, cpu_seconds=spent)
+        return _state_of(recipe, k + 1, tensors_of(crew.learners)), replace(report, cpu_seconds=spent)
 
 
 def _learn(recipe: RllibRecipe, crew: Crew) -> ChunkReport:
@@ -363,49 +203,10 @@ def layers_of(tensors: State) -> list[Layer]:
     return [Layer(np.ascontiguousarray(w, dtype=np.float32), b.astype(np.float32)) for w, b in pairs]
 
 
-def _learner_state(learners: LearnerGroup, tensors: State) -> dict[str, Any]:
-    """A state as RLlib's learner takes it."""
-    weights = {
-        name.removeprefix("module/"): value for name, value in tensors.items() if name.startswith("module/")
-    }
-    optimizers = learners.get_state(f"{COMPONENT_LEARNER}/{COMPONENT_OPTIMIZER}")[COMPONENT_LEARNER]
-    state = {COMPONENT_RL_MODULE: {DEFAULT_MODULE_ID: weights}}
-    if not any(name.startswith("adam/") for name in tensors):
-        return state
-    (optimizer,) = optimizers[COMPONENT_OPTIMIZER].values()
-    optimizer["state"]["state"] = {
-        i: {moment: tensors[f"adam/{name}/{moment}"] for moment in _MOMENTS}
-        for i, name in enumerate(_parameters(learners))
-    }
-    return state | {COMPONENT_OPTIMIZER: optimizers[COMPONENT_OPTIMIZER]}
-
-
-def _module(learners: LearnerGroup) -> MaskedActorCritic:
-    (answer,) = learners.foreach_learner(lambda learner: learner.module[DEFAULT_MODULE_ID].unwrapped())
-    return answer.get()
-
-
-def _parameters(learners: LearnerGroup) -> list[str]:
-    """Names in the order in which the optimiser numbers them."""
-    return [name for name, _ in _module(learners).named_parameters()]
-
-
-def _state_after(recipe: RllibRecipe, k: int, learners: LearnerGroup) -> bytes:
-    optimizers = learners.get_state(f"{COMPONENT_LEARNER}/{COMPONENT_OPTIMIZER}")[COMPONENT_LEARNER]
-    (optimizer,) = optimizers[COMPONENT_OPTIMIZER].values()
-    names = _parameters(learners)
-    moments = {
-        f"adam/{names[i]}/{moment}": np.asarray(value)
-        for i, told in optimizer["state"]["state"].items()
-        for moment, value in told.items()
-    }
-    return _state_of(recipe, k, _module(learners), moments)
-
-
-def _state_of(recipe: RllibRecipe, k: int, module: MaskedActorCritic, moments: State) -> bytes:
-    tensors = _stamp(recipe, k) | moments
-    tensors |= {f"module/{name}": value.numpy() for name, value in module.state_dict().items()}
-    return save_tensors({name: np.ascontiguousarray(value) for name, value in sorted(tensors.items())})
+def _state_of(recipe: RllibRecipe, k: int, tensors: State) -> bytes:
+    """Everything that is known after k chunks."""
+    whole = sorted((_stamp(recipe, k) | tensors).items())
+    return save_tensors({name: np.ascontiguousarray(value) for name, value in whole})
 
 
 def _stamp(recipe: RllibRecipe, k: int) -> State:

@@ -36,7 +36,7 @@ _ACTIVATIONS = {"relu": torch.nn.ReLU, "tanh": torch.nn.Tanh}
 Array = NDArray[Any]
 
 
-class Categorical(TorchCategorical):  # type: ignore[misc]  # Ray ships no types
+class Categorical(TorchCategorical):  # type: ignore[misc]  # mypy skips RLlib
     """RLlib's distribution with one log-softmax, when it is asked for, where torch's takes three passes."""
 
     def __init__(self, logits: torch.Tensor) -> None:
@@ -52,7 +52,7 @@ class Categorical(TorchCategorical):  # type: ignore[misc]  # Ray ships no types
         return self._masked.entropy()
 
 
-class MaskedActorCritic(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):  # type: ignore[misc]  # Ray ships no types
+class MaskedActorCritic(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):  # type: ignore[misc]  # mypy skips RLlib
     """Two networks over standardised features; an illegal action's logit is `NEVER`."""
 
     mean: torch.Tensor  # (features,)
@@ -95,8 +95,8 @@ def _network(sizes: list[int], activation: type[torch.nn.Module], last_gain: flo
     return torch.nn.Sequential(*layers[:-1])
 
 
-class Rollout(NamedTuple):
-    """What one env runner played: T steps of N lanes, and how the lanes have fared so far."""
+class Steps(NamedTuple):
+    """T steps of N lanes."""
 
     obs: Array  # (T, N, features)
     mask: Array  # (T, N, actions) or (T, N, 0)
@@ -105,15 +105,21 @@ class Rollout(NamedTuple):
     logp: Array  # (T, N) log-probability of each action
     rewards: Array  # (T, N) in the learner's unit
     ended: Array  # (T, N) whether the episode ended with that step
+
+
+class Rollout(NamedTuple):
+    """What one env runner played, and how its lanes have fared so far."""
+
+    steps: Steps
     last: Array  # (N, features) what comes next
     cut: Array  # (K,) steps, as t * N + lane, whose episode the time limit ended
     cut_obs: Array  # (K, features) what those episodes would have seen next
     episodes: int  # that ended since the runner was made
     earned: float  # by those, in the task's unit
-    running: float  # what the running ones have earned on average
+    running: float  # by an episode on average; while none has ended, by the running ones
 
 
-class LanesConfig(PPOConfig):  # type: ignore[misc]  # Ray ships no types
+class LanesConfig(PPOConfig):  # type: ignore[misc]  # mypy skips RLlib
     """PPO's settings, and what a `LanesRunner` has to know beside them.
 
     Attributes:
@@ -130,7 +136,7 @@ class LanesConfig(PPOConfig):  # type: ignore[misc]  # Ray ships no types
         self.violation_cost = 0
 
 
-class LanesRunner(SingleAgentEnvRunner):  # type: ignore[misc]  # Ray ships no types
+class LanesRunner(SingleAgentEnvRunner):  # type: ignore[misc]  # mypy skips RLlib
     """RLlib's env runner, playing all lanes at once; `sample` returns a `Rollout`."""
 
     def __init__(self, *, config: LanesConfig, **kwargs: Any) -> None:
@@ -161,28 +167,26 @@ class LanesRunner(SingleAgentEnvRunner):  # type: ignore[misc]  # Ray ships no t
         if self._obs is None:
             lanes.seed(self._first_seed)
             self._obs = lanes.reset()
-        steps, obs = int(self.config.rollout_fragment_length), self._obs
-        columns: list[tuple[Array, ...]] = []
+        obs, played = self._obs, []
         cut: list[int] = []
         cut_obs: list[Array] = []
-        for step in range(steps):
+        for step in range(self.config.rollout_fragment_length):
             mask = lanes.mask
             actions, logits, logp = self._choose(obs, mask)
             lanes.step_async(actions)
             after, rewards, ended, told = lanes.step_wait()
-            columns.append((obs, mask, actions, logits, logp, rewards, ended))
+            played.append(Steps(obs, mask, actions, logits, logp, rewards, ended))
             for lane in np.flatnonzero(ended).tolist():
                 if told[lane]["TimeLimit.truncated"]:
                     cut.append(step * lanes.num_envs + lane)
                     cut_obs.append(told[lane]["terminal_observation"])
             obs = after
         self._obs = obs
-        over = np.array(cut_obs, dtype=np.float32).reshape(-1, obs.shape[1])
         return Rollout(
-            *(np.stack(column) for column in zip(*columns, strict=True)),
+            Steps(*(np.stack(column) for column in zip(*played, strict=True))),
             last=obs,
             cut=np.array(cut, dtype=np.int64),
-            cut_obs=over,
+            cut_obs=np.array(cut_obs, dtype=np.float32).reshape(-1, obs.shape[1]),
             episodes=lanes.finished,
             earned=lanes.earned,
             running=lanes.mean_return(),
@@ -207,9 +211,9 @@ class LanesRunner(SingleAgentEnvRunner):  # type: ignore[misc]  # Ray ships no t
             self.lanes.close()
 
 
-def _values(learners: LearnerGroup, obs: Array) -> Array:
+def values_of(learners: LearnerGroup, obs: Array) -> Array:
     """(N,) the value network's view of observations (N, features)."""
-    batch = {Columns.OBS: torch.from_numpy(np.ascontiguousarray(obs))}
+    batch = {Columns.OBS: torch.from_numpy(np.array(obs))}  # what actors sent cannot be written to
 
     def ask(learner: Any) -> Array:
         with torch.no_grad():
@@ -223,7 +227,7 @@ def _values(learners: LearnerGroup, obs: Array) -> Array:
 
 def _rows(rollouts: list[Rollout], field: str) -> Array:
     """(T * N, ...) one column of all rollouts."""
-    parts = [getattr(rollout, field) for rollout in rollouts]
+    parts = [getattr(rollout.steps, field) for rollout in rollouts]
     return np.concatenate([part.reshape(-1, *part.shape[2:]) for part in parts])
 
 
@@ -236,13 +240,14 @@ def advantages(
     Source: Schulman et al. (2016), "High-dimensional continuous control using generalized advantage
     estimation".
     """
-    steps, lanes, features = rollout.obs.shape
-    values = _values(learners, rollout.obs.reshape(-1, features)).reshape(steps, lanes)
-    rewards = rollout.rewards.copy()
+    played = rollout.steps
+    steps, lanes, features = played.obs.shape
+    values = values_of(learners, played.obs.reshape(-1, features)).reshape(steps, lanes)
+    rewards = played.rewards.copy()
     if len(rollout.cut):
-        rewards.reshape(-1)[rollout.cut] += gamma * _values(learners, rollout.cut_obs)
-    goes_on = 1.0 - rollout.ended.astype(np.float32)
-    ahead, better = _values(learners, rollout.last), np.zeros(lanes, dtype=np.float32)
+        rewards.reshape(-1)[rollout.cut] += gamma * values_of(learners, rollout.cut_obs)
+    goes_on = 1.0 - played.ended.astype(np.float32)
+    ahead, better = values_of(learners, rollout.last), np.zeros(lanes, dtype=np.float32)
     found = np.empty_like(rewards)
     for step in range(steps - 1, -1, -1):
         surprise = rewards[step] + gamma * goes_on[step] * ahead - values[step]
