@@ -38,7 +38,7 @@ class Generalisation(Options):
     uses: int = Field(
         default=8,
         ge=1,
-        description="policies that a sealed suite is shown to; later ones may have been chosen by what it told",
+        description="policies that a sealed suite is shown to; later ones may follow from what it told",
     )
     block: int = Field(
         default=0, ge=0, description="of the sealed seeds; the next one when a suite is worn out"
