@@ -10,6 +10,7 @@ import numpy as np
 from workgym.factory.aggregate import Floats, stacked
 from workgym.factory.entries import ModelVersion
 from workgym.factory.registry import Registry
+from workgym.services.kernel import BadInput
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,11 @@ class Written:
 
 
 def export_scores(registry: Registry, model: str, file: Path) -> Written:
-    """Write every version's cents per case by variant and family, on the newest version's suite."""
+    """Write every version's cents per case by variant and family, on the newest version's suite.
+
+    Raises:
+        BadInput: the file cannot be written.
+    """
     everyone = registry.list_versions(model)
     suite = everyone[0].suite_digest
     chosen = [version for version in reversed(everyone) if version.suite_digest == suite]
@@ -47,8 +52,11 @@ def export_scores(registry: Registry, model: str, file: Path) -> Written:
         for family in sorted(set(card.family)):
             matrices[f"{variant}/{family}"] = scores[:, families == family]
     of_scenarios = {f"seeds:{family}": seeds[families == family] for family in sorted(set(card.family))}
-    with file.open("wb") as archive:  # given a name, NumPy would append .npz to it
-        np.savez_compressed(archive, **matrices, **of_scenarios)  # type: ignore[arg-type]  # names are free
+    try:
+        with file.open("wb") as archive:  # given a name, NumPy would append .npz to it
+            np.savez_compressed(archive, **matrices, **of_scenarios)  # type: ignore[arg-type]  # names are free
+    except OSError as error:
+        raise BadInput(f"cannot write {file}: {error.strerror}; name another file with --to") from error
     return Written(
         file=str(file),
         suite=suite,

@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -266,6 +267,59 @@ def test_a_promotion_is_shown_at_once(desk, tmp_path, monkeypatch, uri, client):
     done = CliRunner().invoke(app, arguments)
     assert json.loads(done.stdout)["to_version"] == 1
     assert serving(client) == 1
+
+
+@pytest.fixture
+def watching(tmp_path, uri):
+    """A function that starts `factory mirror sync --watch`."""
+    started = []
+
+    def watch():
+        command = [
+            str(Path(sys.executable).with_name("factory")),
+            "mirror",
+            "sync",
+            "--watch",
+            "--every",
+            "0.1",
+        ]
+        environ = {**os.environ, SETTING: uri, "WORKGYM_HOME": str(tmp_path)}
+        started.append(subprocess.Popen(command, env=environ, stderr=subprocess.PIPE, text=True))
+        return started[-1]
+
+    yield watch
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def until(shown, expected, seconds=60):
+    end = time.monotonic() + seconds
+    while shown() != expected:
+        assert time.monotonic() < end, f"{shown()}, expected {expected}"
+        time.sleep(0.1)
+
+
+@pytest.mark.slow
+def test_a_watching_mirror_follows_until_it_is_interrupted_and_after_a_kill(desk, client, watching):
+    def shown():
+        found = client.search_registered_models("name = 'orders'")
+        return serving(client) if found and "champion" in found[0].aliases else None
+
+    first = watching()
+    champion(desk, 1)
+    until(shown, 1)
+    first.kill()
+    first.wait()
+    champion(desk, 2)
+    second = watching()
+    until(shown, 2)
+    until(lambda: status(desk.registry.database, NAME).behind, 0)
+    second.send_signal(signal.SIGINT)
+    said = second.communicate(timeout=30)[1]
+    assert second.returncode == 130
+    assert "3 lines told; mirror mlflow is up to date" in said
+    assert len(client.search_model_versions("name = 'orders'")) == 2
 
 
 # With all of MLflow, in an environment of its own

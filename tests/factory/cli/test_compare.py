@@ -81,6 +81,7 @@ def test_exported_scores_are_matrices_of_seeds_and_scenarios(two, factory, tmp_p
         (["compare", "orders", "1", "7"], 2, "there are versions 1 to 2"),
         (["compare", "orders", "champoin", "2"], 2, "did you mean 'champion'"),
         (["export", "scores", "ordres"], 2, "did you mean 'orders'"),
+        (["export", "scores", "orders", "--to", "no/folder/s.npz"], 2, "No such file or directory"),
     ],
 )
 def test_wrong_arguments_are_told_with_the_way_out(two, factory, arguments, code, sentence):
@@ -88,6 +89,22 @@ def test_wrong_arguments_are_told_with_the_way_out(two, factory, arguments, code
     assert isinstance(error, WorkgymError)
     assert exit_code(error) == code
     assert sentence in str(error)
+
+
+def test_versions_without_a_common_suite_need_a_pipeline_to_play_one(two, factory, tmp_path):
+    digest = two.policy()
+    two.registry.register(
+        "orders",
+        run_id=two.run().id,
+        artifact_digest=digest,
+        scorecard=scorecard(digest, suite="6" * 64),
+        required_gates=["beats-champion"],
+    )
+    error = factory("compare", "orders", "1", "3").exception
+    assert exit_code(error) == 2
+    assert "was registered by hand, expected a pipeline behind it" in str(error)
+    told = json.loads(factory("export", "scores", "orders", "--to", str(tmp_path / "s.npz"), "--json").stdout)
+    assert (told["versions"], told["left_out"]) == ({"version": [3]}, [2, 1])
 
 
 @pytest.mark.parametrize("arguments", [["compare", "orders", "1"], ["export", "scores"], ["export", "score"]])
