@@ -62,7 +62,8 @@ def _numbers(gains: Gains, options: Improvement) -> Numbers:
         "low": low,
         "high": high,
         "margin": options.margin,
-        "range": gains.range,
+        "range": options.range,
+        "range_cents": gains.range,
         "blocks": len(gains.gained),
         "n_used": 0,
     }

@@ -8,13 +8,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from workgym.factory.artifacts import Tampered
+from workgym.factory.builtin_gates.improvement import gains_of
 from workgym.factory.entries import Baseline, ModelVersion, RecordedVerdict
 from workgym.factory.records import Scorecard
 from workgym.factory.registry import Registry
-from workgym.factory.statistics import ratio
+from workgym.factory.statistics import Bounds, ratio
 from workgym.services.kernel import WorkgymError
 
-ALPHA = 0.05  # where no verdict says otherwise: the gates' own default
+ALPHA, RANGE = 0.05, 0.1  # where no verdict says otherwise: the gates' own defaults
 
 
 @dataclass(frozen=True)
@@ -44,10 +45,12 @@ class Level:
     Attributes:
         alpha: chance that any of the joint intervals misses.
         candidates: how many intervals it is shared by.
+        range: share of the champion's profit by which a block may miss a margin, as the gate was told.
     """
 
     alpha: float
     candidates: int
+    range: float = RANGE
 
     @property
     def error(self) -> float:
@@ -128,10 +131,12 @@ def _tried(what: str, read: Callable[[], object]) -> str:
 
 def level_of(verdicts: Sequence[RecordedVerdict], trained: int) -> Level:
     """The level at which a version was judged, so that a page's interval never contradicts the gate's."""
+    told = [verdict.numbers["range"] for verdict in verdicts if "range" in verdict.numbers]
+    share = told[0] if told and isinstance(told[0], float) and told[0] > 0 else RANGE
     for verdict in verdicts:
         alpha, candidates = verdict.numbers.get("alpha"), verdict.numbers.get("candidates")
         if isinstance(alpha, float) and isinstance(candidates, int) and 0 < alpha < 1 <= candidates:
-            return Level(alpha, candidates)
+            return Level(alpha, candidates, share)
     return Level(ALPHA, max(trained, 1))
 
 
@@ -160,12 +165,21 @@ def baseline_gains(
 
 
 def paired_gain(ours: Scorecard, name: str, theirs: Scorecard | None, level: Level) -> Gain | None:
-    """The mean gain over the scenarios of a suite, both counted over the baseline's orders."""
+    """The mean gain over the scenarios, both counted over the baseline's orders.
+
+    Over all families with the interval of the gate `improvement`, in one family with that of `no-harm`.
+    """
     if theirs is None or not _same_scenarios(ours, theirs) or theirs.cases.sum() <= 0:
         return None
+    if len(set(theirs.family)) > 1:
+        gains = gains_of(ours, theirs, level.range)
+        return _gain(name, theirs, gains.mean, gains.bounds(level.error))
     mean = ratio(ours.profit - theirs.profit, theirs.cases, theirs.family)
-    low, high = mean.bounds(level.error)
-    return Gain(name, theirs.profit_per_case(), mean.value, _finite(low), _finite(high))
+    return _gain(name, theirs, mean.value, mean.bounds(level.error))
+
+
+def _gain(name: str, theirs: Scorecard, value: float, ends: Bounds) -> Gain:
+    return Gain(name, theirs.profit_per_case(), value, _finite(ends.low), _finite(ends.high))
 
 
 def families(ours: Scorecard, name: str, theirs: Scorecard | None, level: Level) -> tuple[Family, ...]:

@@ -484,7 +484,9 @@ def test_losses_beyond_the_range_do_not_save_a_bad_candidate() -> None:
 def test_the_range_is_a_share_of_what_the_champion_earned_before() -> None:
     doubled = replace(CHAMPION, profit=2 * CHAMPION.profit)
     numbers = ask("improvement", replace(BETTER, profit=BETTER.profit + CHAMPION.profit), doubled).numbers
-    assert numbers["range"] == pytest.approx(2 * float(ask("improvement", BETTER).numbers["range"]))
+    assert numbers["range_cents"] == pytest.approx(
+        2 * float(ask("improvement", BETTER).numbers["range_cents"])
+    )
 
 
 @EVERY
