@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple, cast
 
@@ -91,14 +91,36 @@ def evaluate(
         backend: how the env reaches its service.
         lanes: scenarios that are played side by side; the results do not depend on it.
     """
-    played = list(_outcomes(policy, suite.scenarios, env_kwargs, backend, lanes))
-    kept = [(scenario, one) for scenario, one in zip(suite.scenarios, played, strict=True) if one is not None]
+    played = outcomes(policy, suite.scenarios, env_kwargs, backend, lanes)
+    return card_from(policy.name, suite, suite.scenarios, played, env_kwargs, backend)
+
+
+def card_from(
+    name: str,
+    suite: Suite,
+    scenarios: Sequence[Scenario],
+    played: Iterable[Played | None],
+    env_kwargs: Mapping[str, Any],
+    backend: str,
+) -> Scorecard:
+    """A scorecard of what was played: all of a suite's scenarios, or the first of an order.
+
+    Args:
+        name: of the policy.
+        suite: where the scenarios are from.
+        scenarios: in the order in which the scorecard has them.
+        played: the outcome of each, or None where it was lost.
+        env_kwargs: how the env was made.
+        backend: how the env reached its service.
+    """
+    found = list(played)
+    kept = [(scenario, one) for scenario, one in zip(scenarios, found, strict=True) if one is not None]
     columns = np.array([one for _, one in kept], dtype=np.int64).reshape(-1, len(Played._fields)).T
     profit, cases, violations, obligations = columns
     reference = _reference(suite, json.dumps(dict(env_kwargs), sort_keys=True))
     floor = np.array([reference[scenario] for scenario, _ in kept], dtype=np.int64)
     return Scorecard(
-        policy=policy.name,
+        policy=name,
         env_id=suite.env_id,
         suite=suite.digest,
         backend=backend,
@@ -109,7 +131,7 @@ def evaluate(
         success=profit >= floor,
         violations=violations,
         obligations=obligations,
-        dropped=len(played) - len(kept),
+        dropped=len(found) - len(kept),
     )
 
 
@@ -121,13 +143,17 @@ def _reference(suite: Suite, kwargs_json: str) -> dict[Scenario, int]:
     task = probe.task
     probe.close()
     rule = make_baseline(suite.env_id, task.reference)
-    outcomes = _outcomes(rule, suite.scenarios, kwargs, "twin", LANES)
-    played = dict(zip(suite.scenarios, outcomes, strict=True))
+    found = outcomes(rule, suite.scenarios, kwargs)
+    played = dict(zip(suite.scenarios, found, strict=True))
     return {scenario: one.profit - task.tolerance * one.cases for scenario, one in played.items() if one}
 
 
-def _outcomes(
-    policy: Policy, scenarios: Sequence[Scenario], kwargs: Mapping[str, Any], backend: str, lanes: int
+def outcomes(
+    policy: Policy,
+    scenarios: Sequence[Scenario],
+    kwargs: Mapping[str, Any],
+    backend: str = "twin",
+    lanes: int = LANES,
 ) -> Iterator[Played | None]:
     """Each scenario's outcome, or None where faults took it twice."""
     for batch in _batches(scenarios, lanes):
