@@ -11,6 +11,7 @@ from workgym.factory.profiles import shown
 from workgym.factory.records import Outcome
 from workgym.factory.registry import Registry
 from workgym.factory.versions import gates_for
+from workgym.services.kernel import NotFound, did_you_mean
 
 Numbers = Mapping[str, Any]
 
@@ -38,10 +39,12 @@ def explain(registry: Registry, model: str, number: int, alias: str = "champion"
     """Explain where a version stands for an alias.
 
     Raises:
-        NotFound: there is no such model or version.
+        NotFound: there is no such model, version or alias.
     """
     version = registry.version(model, number)
-    moves = [line for line in registry.history(model) if line.alias == alias]
+    history = registry.history(model)
+    _require_known(registry, version, alias, {line.alias for line in history})
+    moves = [line for line in history if line.alias == alias]
     serves = bool(moves) and moves[-1].to_version == number
     told = [_move(line, moves) for line in moves if line.to_version == number]
     if serves:
@@ -60,6 +63,15 @@ def explain(registry: Registry, model: str, number: int, alias: str = "champion"
     because = [*told, *said, *_instead(moves)]
     needs = open_ or [f"`factory promote {model} {number} --alias {alias}` lets it serve."]
     return Explanation(model, number, alias, False, headline, tuple(because), tuple(needs))
+
+
+def _require_known(registry: Registry, version: ModelVersion, alias: str, served: set[str]) -> None:
+    """An alias is known once somebody served, was judged or is to be released as it."""
+    releases = registry.run(version.run_id).spec.get("releases", [])
+    judged = {one.alias for one in registry.verdicts(version)}
+    known = {"champion", *served, *judged, *(str(one["alias"]) for one in releases)}
+    if alias not in known:
+        raise NotFound(did_you_mean("alias", alias, sorted(known)))
 
 
 def _move(line: HistoryLine, moves: list[HistoryLine]) -> str:

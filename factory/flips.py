@@ -109,8 +109,8 @@ def flips(registry: Registry, model: str, a: str, b: str, family: str | None = N
 def home_of(registry: Registry, model: str, *players: str) -> Pipeline:
     """The pipeline that says what is played: the first named version's, else the newest one's."""
     versions = registry.list_versions(model)
-    named = (version for who in players if (version := _version(registry, model, who)) is not None)
-    return pipeline_of(registry, next(named, versions[0]))
+    named = [version for who in players if (version := _version(registry, model, who)) is not None]
+    return pipeline_of(registry, [*named, *versions][0])
 
 
 def contender(registry: Registry, pipeline: Pipeline, who: str) -> Contender:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.support.workspace import Command, make_workspace
 from workgym.factory.artifacts import ArtifactStore
 from workgym.factory.records import Outcome, Scorecard, Verdict
-from workgym.factory.registry import Registry, served
+from workgym.factory.registry import Registry, open_registry, served
 
 SUITE = "5" * 64
 
@@ -168,3 +171,29 @@ def registry(desk):
 def card():
     """A function that writes scorecards."""
     return scorecard
+
+
+@pytest.fixture(scope="session")
+def tiny_workspace(tmp_path_factory):
+    """A workspace where a real run trained two small policies and version 1 serves; never written to."""
+    with pytest.MonkeyPatch.context() as patch:
+        return make_workspace(tmp_path_factory.mktemp("tiny"), patch)
+
+
+@pytest.fixture
+def tiny_registry(tiny_workspace):
+    """The registry of that workspace."""
+    with open_registry(tiny_workspace) as registry:
+        yield registry
+
+
+@pytest.fixture
+def own_workspace(tiny_workspace, tmp_path):
+    """A copy of that workspace to change."""
+    return Path(shutil.copytree(tiny_workspace, tmp_path / "workspace"))
+
+
+@pytest.fixture
+def factory(monkeypatch, capsys):
+    """The command line: `factory("show", "orders", home=...)` gives code, out and err."""
+    return Command(monkeypatch, capsys)
