@@ -35,11 +35,16 @@ def gate_again(registry: Registry, model: str, number: int, alias: str | None = 
     policy_of(registry, version.artifact_digest)
     opponent = opponent_of(pipeline, registry, suite, rule_cards(pipeline, suite), release.alias)
     card = card_of(registry, version, pipeline, suite)
-    tried = max(len(registry.trainings(version.run_id)), 1)
+    tried = sum(_was_tried(one) for one in registry.list_versions(model) if one.run_id == version.run_id)
     lab = lab_of(pipeline, registry, version.artifact_digest, opponent)
-    verdicts = judge_against(pipeline, release, card, opponent, tried, lab)
+    verdicts = judge_against(pipeline, release, card, opponent, max(tried, 1), lab)
     registry.record_verdicts(version, verdicts, generation=opponent.generation, alias=release.alias)
     return verdicts
+
+
+def _was_tried(version: ModelVersion) -> bool:
+    """Whether a version was a candidate of its run; the router of a partial promotion follows from one."""
+    return "kept" not in version.lineage
 
 
 def _release_of(pipeline: Pipeline, alias: str | None) -> ReleaseSpec:

@@ -52,6 +52,16 @@ class VariantSpec(_Part):
     search: SearchSpec | None = Field(default=None, description="looks for the recipe; docs/design/search.md")
 
 
+class TierSpec(_Part):
+    """Two variants behind one door: a small one decides, and asks a large one where it is unsure."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    small: str = Field(description="the variant that is asked first")
+    large: str = Field(description="the variant that is asked when it is of two minds")
+    share: float = Field(default=0.2, gt=0, lt=1, description="of the decisions that may be passed on")
+    seasons: int = Field(default=16, ge=1, description="train seasons of each family that set the threshold")
+
+
 class ReleaseSpec(_Part):
     """What a promoted policy is for: an alias, and the profile by which its policy is chosen."""
 
@@ -75,6 +85,7 @@ class Pipeline(_Part):
         suite: what candidates are judged on.
         training: what variants share.
         variants: what is tried.
+        tiers: routers over two variants, candidates beside them.
         gates: options of each gate, by its name; a candidate must pass all of them.
         releases: what is promoted, and for what.
     """
@@ -86,6 +97,7 @@ class Pipeline(_Part):
     suite: SuiteSpec = SuiteSpec()
     training: TrainingSpec = TrainingSpec()
     variants: tuple[VariantSpec, ...] = Field(min_length=1)
+    tiers: tuple[TierSpec, ...] = ()
     gates: dict[str, dict[str, Any]] = Field(min_length=1)
     releases: tuple[ReleaseSpec, ...] = Field(default=(ReleaseSpec(),), min_length=1)
 
@@ -103,7 +115,10 @@ class Pipeline(_Part):
     @model_validator(mode="after")
     def _names_are_unique(self) -> Pipeline:
         for what, names in (
-            ("variant names", [variant.name for variant in self.variants]),
+            (
+                "names of variants and tiers",
+                [one.name for one in self.variants] + [one.name for one in self.tiers],
+            ),
             ("aliases of releases", [release.alias for release in self.releases]),
         ):
             if twice := {name for name in names if names.count(name) > 1}:
@@ -122,6 +137,15 @@ class Pipeline(_Part):
                 if at in seen:
                     raise ValueError(f"variants teach each other in a circle: {' <- '.join([*seen, at])}")
                 seen.append(at)
+        return self
+
+    @model_validator(mode="after")
+    def _tiers_fit(self) -> Pipeline:
+        names = {variant.name for variant in self.variants if variant.search is None}
+        for tier in self.tiers:
+            for name in (tier.small, tier.large):
+                if name not in names:
+                    raise ValueError(did_you_mean(f"variant for tier {tier.name!r}", name, sorted(names)))
         return self
 
     @model_validator(mode="after")
@@ -175,6 +199,7 @@ def _owner(loc: tuple[str | int, ...]) -> type[BaseModel]:
         "suite": SuiteSpec,
         "training": TrainingSpec,
         "variants": VariantSpec,
+        "tiers": TierSpec,
         "promotion": ReleaseSpec,
         "releases": ReleaseSpec,
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from workgym.factory import crash
 from workgym.factory.approvals import Unapproved
@@ -21,11 +22,12 @@ from workgym.factory.judging import (
 )
 from workgym.factory.lab import Lab
 from workgym.factory.partial import PartialPlan
-from workgym.factory.pipeline import Pipeline, ReleaseSpec
+from workgym.factory.pipeline import Pipeline, ReleaseSpec, TierSpec
 from workgym.factory.profiles import Measures, Pick, is_better, measure, measured_by, pick, within
 from workgym.factory.records import Outcome, Scorecard, Verdict
 from workgym.factory.registry import Registry
 from workgym.factory.routing import judge_router, propose, require_as_planned, router
+from workgym.factory.tiers import assemble
 from workgym.factory.train import Trained
 from workgym.services.scenario import Suite
 
@@ -35,7 +37,7 @@ GAINS = ("improvement", "improvement-fixed")  # gates whose `low` is a lower lim
 
 @dataclass(frozen=True)
 class Candidate:
-    """What was kept and may be released: a trained variant, or a router over one and who serves.
+    """What was kept and may be released: a trained variant, or a router over policies.
 
     Attributes:
         name: what tables call it.
@@ -100,7 +102,6 @@ class Desk:
     Attributes:
         suite: what is played.
         rules: scorecards of the department's rules, the best first.
-        tried: how many candidates there are.
         labs: where gates let two policies play, by the pair.
     """
 
@@ -109,7 +110,6 @@ class Desk:
     record: Run
     suite: Suite
     rules: tuple[Scorecard, ...]
-    tried: int
     labs: dict[tuple[str, str], Lab] = field(default_factory=dict)
 
     def keep(self, trained: Trained, training: int, steps: int, cpu_seconds: float) -> Candidate:
@@ -118,14 +118,12 @@ class Desk:
         self.registry.finish_training(training, artifact, steps=steps, cpu_seconds=cpu_seconds)
         crash.here("training:finished")
         card = self._evaluate(artifact)
-        aliases = [release.alias for release in self.pipeline.releases]
-        first = any(self.registry.generation(self.pipeline.name, alias) == 0 for alias in aliases)
         version = self.registry.register(
             self.pipeline.name,
             run_id=self.record.id,
             artifact_digest=artifact,
             scorecard=card,
-            required_gates=required_gates(self.pipeline, first),
+            required_gates=required_gates(self.pipeline, self._first()),
             training_id=training,
             lineage={
                 "variant": trained.job.variant,
@@ -136,6 +134,47 @@ class Desk:
         crash.here("version:registered")
         size = sum(map(len, trained.files.values()))
         return Candidate(trained.job.name, trained, version, card, size, cpu_seconds)
+
+    def assembled(self, candidates: Sequence[Candidate]) -> list[Candidate]:
+        """The pipeline's routers over trained variants, one for each seed that both have."""
+        known = {candidate.name: candidate for candidate in candidates}
+        made = []
+        for tier in self.pipeline.tiers:
+            for name, small in known.items():
+                variant, _, seed = name.partition("/")
+                large = known.get(f"{tier.large}/{seed}")
+                if variant == tier.small and large is not None:
+                    made.append(self._assemble(tier, int(seed), small, large))
+        return made
+
+    def _assemble(self, tier: TierSpec, seed: int, small: Candidate, large: Candidate) -> Candidate:
+        parts = small.version.artifact_digest, large.version.artifact_digest
+        files = assemble(self.pipeline, tier, seed, *map(self.registry.artifacts.get_folder, parts))
+        name = f"{tier.name}/{seed}"
+        purpose = f"{small.name} decides, and asks {large.name} in at most {tier.share:.0%} of the decisions."
+        lineage = {"variant": tier.name, "purpose": purpose, "inputs": list(parts)}
+        return self._kept(name, files, lineage, small.cpu_seconds + large.cpu_seconds)
+
+    def _kept(
+        self, name: str, files: dict[str, bytes], lineage: dict[str, Any], cpu_seconds: float
+    ) -> Candidate:
+        """Evaluate and register a policy that was put together from others."""
+        artifact = self.registry.artifacts.put_folder(files)
+        card = self._evaluate(artifact)
+        version = self.registry.register(
+            self.pipeline.name,
+            run_id=self.record.id,
+            artifact_digest=artifact,
+            scorecard=card,
+            required_gates=required_gates(self.pipeline, self._first()),
+            lineage=lineage,
+        )
+        return Candidate(name, None, version, card, sum(map(len, files.values())), cpu_seconds)
+
+    def _first(self) -> bool:
+        """Whether somebody would be the first to serve as what a release is."""
+        aliases = [release.alias for release in self.pipeline.releases]
+        return any(self.registry.generation(self.pipeline.name, alias) == 0 for alias in aliases)
 
     def _evaluate(self, artifact: str) -> Scorecard:
         policy = policy_of(self.registry, artifact)
@@ -150,15 +189,16 @@ class Desk:
         if (line := self._moved(spec)) is not None:
             return self._told(spec, line, candidates)
         opponent = opponent_of(self.pipeline, self.registry, self.suite, self.rules, spec.alias)
-        judged = [self._judge(spec, opponent, candidate) for candidate in candidates]
+        tried = len(candidates)
+        judged = [self._judge(spec, opponent, candidate, tried) for candidate in candidates]
         judged.sort(key=lambda one: -one.measures["profit"])
         passed = {one.candidate.version.version: one for one in judged if one.passed}
-        if not passed and (routed := self._partial(spec, opponent, judged)) is not None:
+        if not passed and (routed := self._partial(spec, opponent, judged, tried)) is not None:
             judged.append(routed)
             passed = {routed.candidate.version.version: routed} if routed.passed else {}
         chosen = self._pick(spec, opponent, passed)
         if isinstance(chosen, str):
-            return Released(spec, opponent, tuple(judged), None, self._kept(opponent, judged, chosen))
+            return Released(spec, opponent, tuple(judged), None, _stays(opponent, judged, chosen))
         return self._promote(spec, opponent, tuple(judged), passed[chosen.number], chosen)
 
     def _moved(self, spec: ReleaseSpec) -> HistoryLine | None:
@@ -182,9 +222,9 @@ class Desk:
         sentence = f"{self.pipeline.name} version {line.to_version} is {spec.alias}: {line.reason}"
         return Released(spec, opponent, tuple(judged), line, sentence)
 
-    def _judge(self, spec: ReleaseSpec, opponent: Opponent, candidate: Candidate) -> Judged:
+    def _judge(self, spec: ReleaseSpec, opponent: Opponent, candidate: Candidate, tried: int) -> Judged:
         lab = self._lab(candidate, opponent)
-        verdicts = judge_against(self.pipeline, spec, candidate.card, opponent, self.tried, lab)
+        verdicts = judge_against(self.pipeline, spec, candidate.card, opponent, tried, lab)
         return self._record(spec, opponent, candidate, tuple(verdicts))
 
     def _record(
@@ -206,48 +246,45 @@ class Desk:
         kept = replace(candidate, version=version)
         return Judged(kept, verdicts, measures)
 
-    def _partial(self, spec: ReleaseSpec, opponent: Opponent, judged: Sequence[Judged]) -> Judged | None:
+    def _partial(
+        self, spec: ReleaseSpec, opponent: Opponent, judged: Sequence[Judged], tried: int
+    ) -> Judged | None:
         """The best candidate that harms some families, behind a router that keeps who serves there."""
         if opponent.version is None:
             return None
         gates = self.pipeline.gates_of(spec)
         for one in judged:
             card = one.candidate.card
-            planned = propose(card, opponent.card, gates, one.verdicts, self.tried)
+            planned = propose(card, opponent.card, gates, one.verdicts, tried)
             if planned is not None:
-                return self._route(spec, opponent, one.candidate, planned)
+                return self._route(spec, opponent, one.candidate, planned, tried)
         return None
 
     def _route(
-        self, spec: ReleaseSpec, opponent: Opponent, candidate: Candidate, planned: PartialPlan
+        self,
+        spec: ReleaseSpec,
+        opponent: Opponent,
+        candidate: Candidate,
+        planned: PartialPlan,
+        tried: int,
     ) -> Judged:
         assert opponent.version is not None  # the caller looked
         parts = opponent.version.artifact_digest, candidate.version.artifact_digest
         champion, other = (self.registry.artifacts.get_folder(digest) for digest in parts)
         name = f"{candidate.name} but in {', '.join(planned.kept)}"
         files = router(name, champion, other, planned)
-        artifact = self.registry.artifacts.put_folder(files)
-        card = self._evaluate(artifact)
-        require_as_planned(card, candidate.card, opponent.card, planned)
-        version = self.registry.register(
-            self.pipeline.name,
-            run_id=self.record.id,
-            artifact_digest=artifact,
-            scorecard=card,
-            required_gates=required_gates(self.pipeline, first=False),
-            lineage={
-                "variant": name,
-                "purpose": planned.sentence,
-                "inputs": list(parts),
-                "kept": list(planned.kept),
-                "served": list(planned.served),
-            },
-        )
-        size = sum(map(len, files.values()))
-        routed = Candidate(name, None, version, card, size, candidate.cpu_seconds)
+        lineage = {
+            "variant": name,
+            "purpose": planned.sentence,
+            "inputs": list(parts),
+            "kept": list(planned.kept),
+            "served": list(planned.served),
+        }
+        routed = self._kept(name, files, lineage, candidate.cpu_seconds)
+        require_as_planned(routed.card, candidate.card, opponent.card, planned)
         lab = self._lab(routed, opponent)
         gates = self.pipeline.gates_of(spec)
-        verdicts = judge_router(card, opponent.card, gates, planned, self.tried, lab)
+        verdicts = judge_router(routed.card, opponent.card, gates, planned, tried, lab)
         return self._record(spec, opponent, routed, verdicts)
 
     def _lab(self, candidate: Candidate, opponent: Opponent) -> Lab:
@@ -318,16 +355,14 @@ class Desk:
         sentence = f"{best.candidate.version} ({name}) is {spec.alias}: {why}"
         return Released(spec, opponent, judged, line, sentence)
 
-    def _kept(self, opponent: Opponent, judged: Sequence[Judged], why: str) -> str:
-        stays = (
-            f"{opponent.version} stays"
-            if opponent.version
-            else f"nothing serves yet, {opponent.name} goes on"
-        )
-        if why:
-            return f"{stays}: {why}"
-        nearest = judged[0]
-        return f"{stays}: the best of {len(judged)}, {nearest.candidate.name}, {nearest.reason()}"
+
+def _stays(opponent: Opponent, judged: Sequence[Judged], why: str) -> str:
+    """Why whoever serves goes on."""
+    who = f"{opponent.version} stays" if opponent.version else f"nothing serves yet, {opponent.name} goes on"
+    if why:
+        return f"{who}: {why}"
+    nearest = judged[0]
+    return f"{who}: the best of {len(judged)}, {nearest.candidate.name}, {nearest.reason()}"
 
 
 def _worst_share(verdicts: Sequence[Verdict]) -> float | None:

@@ -90,8 +90,9 @@ def run(
         rules = rule_cards(pipeline, suite)
         for card in rules:
             registry.record_baseline(record.id, card)
-        desk = Desk(pipeline, registry, record, suite, rules, len(trained))
-        candidates = [_keep(desk, one, trainings[one.job.name]) for one in trained]
+        desk = Desk(pipeline, registry, record, suite, rules)
+        kept = [_keep(desk, one, trainings[one.job.name]) for one in trained]
+        candidates = [*kept, *desk.assembled(kept)]
         releases = tuple(desk.release(spec, candidates) for spec in pipeline.releases)
         result = Result(record, rules, releases)
         crash.here("run:finishing")

@@ -31,3 +31,24 @@ def pareto(
     with workspace(home) as (registry, _):
         found = trade_offs(registry, model, alias, profile, everyone)
     say(as_json, found, lambda: trade_offs_table(found))
+
+
+@app.command()
+def tiers(
+    model: Model,
+    alias: Annotated[
+        list[str] | None, typer.Option("--alias", help="Only these aliases; repeat it. Default: all.")
+    ] = None,
+    home: Home = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show how those that serve differ: which scenarios one handles and another does not.
+
+    Example: factory tiers orders --alias champion --alias edge
+    """
+    from workgym.factory.tiers import tiers as differences
+    from workgym.factory.tiers import tiers_table
+
+    with workspace(home) as (registry, _):
+        found = differences(registry, model, alias or ())
+    say(as_json, found, lambda: tiers_table(model, found))

@@ -51,7 +51,10 @@ def test_equal_pipelines_have_equal_digests(tmp_path: Path) -> None:
         (GOOD + "[suite]\nper_famly = 3", "no field named 'per_famly'; did you mean 'per_family'"),
         (GOOD + "[suite]\nper_family = 0", "suite.per_family: .* greater than or equal to 1"),
         (GOOD + "[suite]\nsplit = 'train'", "suite.split: .*'gate' or 'audit'"),
-        (GOOD + "[[variants]]\nname = 'steady'", "variant names must differ, found steady twice"),
+        (
+            GOOD + "[[variants]]\nname = 'steady'",
+            "names of variants and tiers must differ, found steady twice",
+        ),
         (GOOD.replace("[gates.improvement]", ""), "gates: Field required"),
         ("name = ", "expected TOML"),
     ],
@@ -133,6 +136,13 @@ def test_a_release_changes_options_of_the_gates_that_there_are() -> None:
     ]
     with pytest.raises(ValueError, match="did you mean 'improvement'"):
         Pipeline.model_validate({**TAUGHT, "releases": [{"gates": {"improvment": {}}}]})
+
+
+@pytest.mark.parametrize("wrong", [{"small": "larg"}, {"name": "large"}, {"share": 1.0}])
+def test_tiers_that_cannot_be_are_refused(wrong: dict[str, object]) -> None:
+    tier = {"name": "tiered", "small": "edge", "large": "large", **wrong}
+    with pytest.raises(ValueError, match="did you mean 'large'|must differ|less than 1"):
+        Pipeline.model_validate({**TAUGHT, "tiers": [tier]})
 
 
 def test_two_releases_of_one_alias_are_refused() -> None:

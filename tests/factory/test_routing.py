@@ -67,7 +67,7 @@ class Office:
             code_version=code_digest(),
         )
         suite = suite_of(PIPELINE)
-        self.desk = Desk(PIPELINE, registry, run, suite, rule_cards(PIPELINE, suite), tried=1)
+        self.desk = Desk(PIPELINE, registry, run, suite, rule_cards(PIPELINE, suite))
         least, less, much = (load_policy(trained(steps)) for steps in (16_384, 65_536, 524_288))
         assert isinstance(least, MlpPolicy)
         assert isinstance(less, MlpPolicy)
