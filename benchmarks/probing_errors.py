@@ -1,7 +1,7 @@
 """Measures how often the gates that play err, in simulated labs whose truth is known.
 
-    python benchmarks/probing_errors.py     # the table of docs/design/gates.md, five minutes of CPU
-    python benchmarks/probing_errors.py --only exploits --reps 200
+    python benchmarks/probing_errors.py     # the table of docs/design/gates.md, two minutes of CPU
+    python benchmarks/probing_errors.py --only exploits --reps 1000
 
 A row plays one situation `reps` times. Where the candidate is bad a pass is the error, where it is good a
 fail is; `claimed` is what the gate promises of that error, with a dash where it promises nothing. A
@@ -326,7 +326,7 @@ def line(row: Row, reps: int) -> str:
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--reps", type=int, default=1000)
+    parser.add_argument("--reps", type=int, default=400)
     parser.add_argument("--only", default="", help="rows whose gate or name contains this")
     given = parser.parse_args()
     print("| gate | situation | pass | fail | inconclusive | the error is | claimed |")

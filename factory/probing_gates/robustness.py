@@ -17,7 +17,7 @@ from workgym.factory.statistics import Bounds, Mean, rate_difference
 from workgym.services.kernel import BadInput, did_you_mean
 
 MOST_RATIO = 4.0  # what is searched for the lower limit of the share that is kept
-HALVINGS = 40
+HALVINGS = 24
 
 
 class Robustness(Statistical):

@@ -36,7 +36,7 @@ class Serving(Options):
     p99_us: float = Field(
         default=5_000.0,
         gt=0,
-        description="microseconds, of single decisions on one thread in the fresh process",
+        description="microseconds of one thread's processor time that 99 of 100 single decisions may take",
     )
     size: int = Field(
         default=5_000_000, gt=0, description="bytes of all files; what a small device can be sent"
@@ -65,7 +65,7 @@ def serving(candidate: Scorecard, champion: Scorecard, options: Serving, lab: La
     expected = _decided(lab, obs, mask)
     size = sum(map(len, files.values()))
     numbers: Numbers = {"n": candidate.n, "decisions": expected.size, "bytes": size}
-    served = serve(lab.env_id, lab.env_kwargs, files, obs, mask)
+    served = serve(lab.env_id, {**lab.env_kwargs, "split": lab.split}, files, obs, mask)
     if served.broken:
         told = f"does not load in a fresh process: {served.broken} (n={candidate.n})"
         return Finding(Outcome.FAIL, told, numbers)

@@ -13,8 +13,11 @@ import pytest
 from workgym.agents.baselines import baselines, make_baseline
 from workgym.agents.baselines.orders import NamedCodes
 from workgym.agents.mlp import random_policy
+from workgym.agents.pathwise.policy import Network, QuantityPolicy
 from workgym.agents.policy import Policy
 from workgym.envs import orders
+from workgym.envs.supply_chain import env as chain
+from workgym.envs.supply_chain import view
 from workgym.factory import serving_probe
 from workgym.factory.gates import configure, judge, known_gates
 from workgym.factory.lab import CANDIDATE, CHAMPION, Lab, Player, Remembered, Uses
@@ -218,6 +221,22 @@ def test_a_library_that_trains_would_be_noticed(tmp_path: Path, monkeypatch: pyt
     (tmp_path / "wish.json").write_text(json.dumps({"env_id": ENV, "env_kwargs": SMALL}))
     monkeypatch.setitem(sys.modules, "torch", sys)
     assert "torch" in serving_probe.answer(tmp_path)["trainers"]
+
+
+RETAIL = "workgym/SupplyChain.retail-v0"
+
+
+def test_a_policy_of_many_rows_is_served_for_the_goods_that_it_was_judged_on() -> None:
+    """Each split has another assortment, whose largest orders scale what a row decides."""
+    rng = np.random.default_rng(0)
+    weights = (rng.normal(size=(view.FEATURES, 2)).astype(np.float32), np.zeros(2, np.float32))
+    network = Network((weights,), np.zeros((view.FEATURES, 2), np.float32))
+    policy = QuantityPolicy("rows", RETAIL, chain.VERSION, "rows", network, view={"actions": "box"})
+    rule = Player(make_baseline(RETAIL, "noop"))
+    here = Lab(RETAIL, {"skus": 3, "stores": 1, "periods": 8}, Player(policy, policy.save()), rule)
+    verdict = ask("serving", here)
+    assert verdict.outcome is Outcome.PASS, verdict.sentence
+    assert "it has no ONNX form" in verdict.sentence
 
 
 # fidelity
