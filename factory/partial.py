@@ -101,8 +101,9 @@ def propose_partial(
     kept = sorted(set(theirs.family) - safe)
     if not safe or not kept:
         return None
-    routed = compose(select(ours, second), select(theirs, second), kept)
-    verdicts = judge(routed, select(theirs, second), gates, candidates)
+    whole = compose(ours, theirs, kept)
+    asked = _without_passed(gates, select(whole, first))
+    verdicts = judge(select(whole, second), select(theirs, second), asked, candidates)
     if not promotable(verdicts):
         return None
     serves, stays = ", ".join(sorted(safe)), ", ".join(kept)
@@ -111,6 +112,21 @@ def propose_partial(
         f"chosen on {len(first)} scenarios, judged on {len(second)} others: {verdicts[0].sentence}"
     )
     return PartialPlan(tuple(sorted(safe)), tuple(kept), tuple(verdicts), len(first), len(second), told)
+
+
+def _without_passed(gates: Mapping[str, Mapping[str, Any]], seen: Scorecard) -> dict[str, Mapping[str, Any]]:
+    """The gates without those must-pass scenarios that were handled where the families were chosen.
+
+    They are not among the scenarios that are judged; one that was failed stays, and stops the plan.
+    """
+    played = zip(seen.family, seen.seed, seen.success, strict=True)
+    passed = {f"{family}/{seed}" for family, seed, handled in played if handled}
+    return {
+        name: {**given, "must_pass": [one for one in given["must_pass"] if one not in passed]}
+        if "must_pass" in given
+        else given
+        for name, given in gates.items()
+    }
 
 
 def _safe(candidate: Scorecard, champion: Scorecard, given: Mapping[str, Any], candidates: int) -> set[str]:

@@ -98,6 +98,17 @@ def test_a_plan_that_fails_another_gate_is_none() -> None:
     assert propose_partial(ours, theirs, {"improvement": {}, "no-harm": {}})
 
 
+@pytest.mark.parametrize("block", [0, 1])
+def test_what_must_pass_must_pass_in_both_halves(block: int) -> None:
+    ours, theirs = play(0, gain=30, harm={"outage": -0.05})
+    name = f"{ours.family[block]}/{ours.seed[block]}"
+    gates = {**GATES, "flips": {"must_pass": [name]}}
+    handled = replace(ours, success=ours.success | (np.arange(ours.n) == block))
+    failed = replace(ours, success=ours.success & (np.arange(ours.n) != block))
+    assert propose_partial(handled, theirs, gates)
+    assert propose_partial(failed, theirs, gates) is None
+
+
 def test_many_candidates_make_a_plan_rarer() -> None:
     plans = [
         [propose_partial(*play(seed, gain=9, harm={"outage": -0.05}), GATES, tried) for tried in (1, 40)]
