@@ -19,7 +19,7 @@ import workgym.envs  # noqa: F401  # registers the ids
 from workgym.envs.base import Env
 from workgym.factory.entries import ModelVersion, RecordedVerdict
 from workgym.factory.explain import explain
-from workgym.factory.lineage import inputs_of, training_of
+from workgym.factory.lineage import parts_of, training_of
 from workgym.factory.profiles import shown
 from workgym.factory.records import Scorecard
 from workgym.factory.registry import Registry
@@ -58,6 +58,10 @@ def card(registry: Registry, model: str, number: int) -> Card:
         "purpose": _purpose(version, spec),
         "serving": _serving(registry, version),
         "data": _data(version, spec, scores),
+        "made_of": [
+            {"name": name, "label": label, "artifact": digest}
+            for name, label, digest in parts_of(registry, version)
+        ],
         "training": _training(registry, version),
         "results": _results(scores),
         "measures": {alias: registry.measures(version, alias) for alias in _aliases(registry, version, spec)},
@@ -142,7 +146,6 @@ def _training(registry: Registry, version: ModelVersion) -> Card | None:
         "code": version.lineage.get("code_version", ""),
         "pipeline": version.lineage.get("spec_digest", ""),
         "parent": version.lineage.get("parent"),
-        "inputs": dict(inputs_of(registry, version)),
     }
 
 
@@ -271,18 +274,18 @@ def _shown_data(card: Card) -> str:
 
 def _shown_training(card: Card) -> str:
     said = card["training"]
+    made_of = [f"Made of {one['label']}: `{one['artifact']}`." for one in card["made_of"]]
     if said is None:
-        return _list("Training", ["It was not trained here."])
+        return _list("Training", ["It was not trained here.", *made_of])
     told = [
         f"{said['algorithm']}, variant {said['variant']}, seed {said['seed']}: {said['steps']:,} steps in "
         f"{said['cpu_seconds']:,.1f} CPU seconds.",
         f"Recipe `{said['recipe_digest']}`, code `{said['code']}`, pipeline `{said['pipeline']}`.",
     ]
-    told += [f"{name}: `{digest}`" for name, digest in said["inputs"].items()]
     repeat = (
         f"`factory reproduce {card['model']} {card['version']}` trains it again and compares every chunk."
     )
-    return _list("Training", [*told, repeat])
+    return _list("Training", [*told, *made_of, repeat])
 
 
 def _shown_results(card: Card) -> str:

@@ -88,7 +88,7 @@ def earned(books: Books) -> Iterator[Break]:
             for wrong in _unapproved(books, line, said):
                 yield Break(place, wrong)
     for version in books["model_versions"]:
-        may_be = _statuses(version, [one for one in books["verdicts"] if one["version_id"] == version["id"]])
+        may_be = _statuses(version, books.verdicts_on(version))
         if books.status[version["id"]] not in may_be:
             place = f"{version['name']} version {version['version']}"
             yield Break(

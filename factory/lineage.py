@@ -128,7 +128,8 @@ def lineage(registry: Registry, model: str, number: int) -> Lineage:
 def _made(graph: _Graph, registry: Registry, version: ModelVersion, basis: list[str]) -> Iterator[str]:
     """What the artifact comes from: the last chunk, other versions, or a hand."""
     inputs = [
-        _input(graph, registry, version.name, name, digest) for name, digest in inputs_of(registry, version)
+        graph.add(f"{name} {digest[:12]}", "teacher", label, digest, [])
+        for name, label, digest in parts_of(registry, version)
     ]
     training = training_of(registry, version)
     if training is None:
@@ -181,10 +182,13 @@ def inputs_of(registry: Registry, version: ModelVersion) -> list[tuple[str, str]
     return list(dict.fromkeys(found))
 
 
-def _input(graph: _Graph, registry: Registry, model: str, name: str, digest: str) -> str:
-    same = [one for one in registry.list_versions(model) if one.artifact_digest == digest]
-    label = f"{name}, {same[-1]}" if same else name
-    return graph.add(f"{name} {digest[:12]}", "teacher", label, digest, [])
+def parts_of(registry: Registry, version: ModelVersion) -> list[tuple[str, str, str]]:
+    """`inputs_of`, with what people call each: name, label, digest."""
+    known = {one.artifact_digest: str(one) for one in registry.list_versions(version.name)}
+    return [
+        (name, f"{name}, {known[digest]}" if digest in known else name, digest)
+        for name, digest in inputs_of(registry, version)
+    ]
 
 
 def _about(line: LedgerLine, number: int) -> bool:
@@ -214,5 +218,8 @@ def require_training(registry: Registry, version: ModelVersion) -> Training:
     """
     training = training_of(registry, version)
     if training is None:
-        raise NotFound(f"{version} was not trained here, so there is nothing to train again; see its lineage")
+        parts = ", ".join(label for _, label, _ in parts_of(registry, version))
+        made = f"; it was put together from {parts}" if parts else ""
+        see = f"see `factory lineage {version.name} {version.version}`"
+        raise NotFound(f"{version} was not trained here, so there is nothing to train again{made}; {see}")
     return training

@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
 from typing import Any
 
@@ -103,8 +104,22 @@ class Books:
 
     def version(self, name: str, number: int) -> dict[str, Any] | None:
         """A version's row."""
-        found = (one for one in self["model_versions"] if (one["name"], one["version"]) == (name, number))
-        return next(found, None)
+        return self._versions.get((name, number))
+
+    @cached_property
+    def _versions(self) -> dict[tuple[str, int], dict[str, Any]]:
+        return {(one["name"], one["version"]): one for one in self["model_versions"]}
+
+    def verdicts_on(self, version: Row) -> list[dict[str, Any]]:
+        """A version's verdicts, the oldest first."""
+        return self._verdicts.get(version["id"], [])
+
+    @cached_property
+    def _verdicts(self) -> dict[int, list[dict[str, Any]]]:
+        found: dict[int, list[dict[str, Any]]] = {}
+        for one in self["verdicts"]:
+            found.setdefault(one["version_id"], []).append(one)
+        return found
 
 
 def verify(registry: Registry, model: str | None = None, head: str | None = None) -> Proof:

@@ -18,6 +18,7 @@ KEYS = {
     "purpose",
     "serving",
     "data",
+    "made_of",
     "training",
     "results",
     "measures",

@@ -8,7 +8,8 @@ import re
 import pytest
 
 from tests.support.workspace import CHUNKS
-from workgym.factory.lineage import lineage
+from workgym.factory.card import card
+from workgym.factory.lineage import lineage, require_training
 from workgym.services.kernel import NotFound
 
 
@@ -65,6 +66,25 @@ def test_inputs_that_a_lineage_names_are_nodes(desk, registry) -> None:
     )
     node = next(node for node in lineage(registry, "orders", version.version).nodes if node.kind == "teacher")
     assert (node.label, node.digest) == ("keeper, orders version 1", teacher.artifact_digest)
+
+
+def test_what_was_put_together_is_not_trained_again(desk, registry) -> None:
+    parts = [desk.candidate().artifact_digest for _ in range(2)]
+    digest = desk.policy()
+    version = registry.register(
+        "orders",
+        run_id=desk.run().id,
+        artifact_digest=digest,
+        scorecard=desk.card(digest),
+        required_gates=["gain"],
+        lineage={"inputs": parts},
+    )
+    told = (
+        r"put together from input, orders version 1, input, orders version 2; see `factory lineage orders 3`"
+    )
+    with pytest.raises(NotFound, match=told):
+        require_training(registry, version)
+    assert [one["artifact"] for one in card(registry, "orders", 3)["made_of"]] == parts
 
 
 def test_dot_holds_every_node_and_edge_and_survives_quotes(desk) -> None:

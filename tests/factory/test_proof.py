@@ -13,6 +13,7 @@ import pytest
 from tests.factory.conftest import SUITE, Desk, Ticking
 from workgym.factory import ledger
 from workgym.factory.artifacts import ArtifactStore
+from workgym.factory.invariants import Break
 from workgym.factory.proof import TABLES, verify
 from workgym.factory.records import Outcome
 from workgym.factory.registry import Registry, open_registry
@@ -231,6 +232,61 @@ def test_a_committed_chunk_without_bytes_is_named(home: Path) -> None:
     assert [(one.place, one.what) for one in proof(home).breaks] == [
         ("task 1", "is a committed chunk without bytes")
     ]
+
+
+PROMOTE, WHERE = "promotion of orders version 1 (ledger line {})", "workgym.factory.registry"
+
+
+@pytest.mark.parametrize(
+    ("broken", "instead", "place", "what"),
+    [
+        ("_require_earned", list, PROMOTE.format(2), "rests on no verdict of gate 'beats-champion'"),
+        ("require_approved", list, PROMOTE.format(2), "was made with 0 approvals, expected 1"),
+    ],
+)
+def test_a_registry_that_promotes_what_it_should_not_is_found_out(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, broken: str, instead: type, place: str, what: str
+) -> None:
+    version = desk.blessed()
+    desk.registry.protect("orders", "champion", 1, actor="Ada", reason="money")
+    monkeypatch.setattr(f"{WHERE}.{broken}", lambda *_: instead())
+    if broken == "_require_earned":
+        monkeypatch.setattr(f"{WHERE}.require_approved", lambda *_: [])
+    desk.promote(version)
+    assert Break(place, what) in verify(desk.registry).breaks
+
+
+def test_a_registry_that_promotes_over_a_rejection_is_found_out(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = desk.blessed()
+    desk.registry.protect("orders", "champion", 1, actor="Ada", reason="money")
+    desk.registry.reject("orders", 1, actor="Eve", reason="no")
+    monkeypatch.setattr(f"{WHERE}.require_approved", lambda *_: [])
+    desk.promote(version)
+    (found,) = verify(desk.registry).breaks
+    assert found.what == "was made although somebody rejected it"
+
+
+def test_a_rollback_to_whom_nobody_knew_is_found_out(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk.champions(1)
+    desk.candidate()
+    monkeypatch.setattr(f"{WHERE}._rollback_target", lambda *_: 2)
+    desk.rollback()
+    (found,) = verify(desk.registry).breaks
+    assert found == Break("orders@champion", "was rolled back to a version that had not served")
+
+
+def test_one_model_can_be_proved_without_the_others(home: Path) -> None:
+    with open_registry(home) as registry:
+        other = Desk(registry, "", name="returns")
+        version = other.candidate()
+        other.champions(1)
+        path = Path(registry.artifacts.path(version.scorecard_digest))
+    path.chmod(0o644)
+    path.write_bytes(b"{}")
+    assert proof(home, model="orders").sound
+    assert proof(home, model="returns").breaks[0].place == "scorecard of returns version 1"
 
 
 def test_an_unknown_model_is_not_proved(home: Path) -> None:
