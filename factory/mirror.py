@@ -113,7 +113,7 @@ def sync(database: Database, mirror: Mirror, patience_s: float = float("inf")) -
             return status(database, mirror.name, error="another process is telling it right now")
         began, done = time.monotonic(), 0
         for line in _unheard(database, mirror.name):
-            if time.monotonic() - began > patience_s:
+            if done and time.monotonic() - began > patience_s:
                 return status(database, mirror.name, done, f"stopped after {patience_s:g} seconds")
             try:
                 mirror.hear(line)
