@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import sqlite3
@@ -195,16 +194,19 @@ def test_a_perfect_forgery_without_a_kept_head_is_the_limit_of_the_proof(home: P
     assert proof(home).sound  # which is why `factory verify` says: keep the head elsewhere
 
 
-def test_anybody_can_walk_the_chain_with_a_database_client(home: Path) -> None:
-    connection = sqlite3.connect(home / "registry.db")
-    connection.row_factory = sqlite3.Row
-    before = ""
-    for row in connection.execute("SELECT * FROM ledger ORDER BY seq"):
-        line = {name: row[name] for name in ("seq", "kind", "model", "alias", "at", "payload", "prev_hash")}
-        plain = json.dumps(line, sort_keys=True, separators=(",", ":"))
-        assert row["prev_hash"] == before
-        assert hashlib.sha256(plain.encode()).hexdigest() == row["hash"]
-        before = row["hash"]
+def test_anybody_can_walk_the_chain_as_the_design_note_shows(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    note = Path(__file__).parents[2] / "docs" / "design" / "ledger.md"
+    snippet = note.read_text().split("```python\n")[1].split("```")[0]
+    (tmp_path / ".workgym").symlink_to(home)
+    monkeypatch.chdir(tmp_path)
+    known: dict[str, object] = {}
+    exec(snippet, known)
+    assert known["before"] == proof(home).head
+    change(home, "ledger", "payload", last=False)
+    with pytest.raises(AssertionError):
+        exec(snippet, {})
 
 
 @pytest.mark.parametrize("kind", ["policy", "scorecard"])
