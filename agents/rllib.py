@@ -104,13 +104,20 @@ def _task_of(recipe: RllibRecipe) -> Task:
 
 def crew_of(recipe: RllibRecipe, k: int) -> Crew:
     """A learner with fresh weights, and who plays for it in chunk k."""
-    logging.getLogger("ray.rllib").setLevel(logging.ERROR)  # it warns of its own defaults
+    _quiet()
     config = config_of(recipe, k)
     return Actors(config) if recipe.env_runners else Here(config)
 
 
+def _quiet() -> None:
+    """RLlib warns of its own defaults, and of how it calls itself."""
+    for name in ("ray.rllib", "ray._common.deprecation"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
 def initial_state(recipe: RllibRecipe) -> bytes:
     """The state before the first chunk: random weights, features measured by random play."""
+    _quiet()
     seed = chunk_seed(recipe, -1)
     with alone(), closing(ppo.survey_lanes(recipe)) as env:
         seen, said = env.env.task.decision

@@ -228,7 +228,7 @@ def values_of(learners: LearnerGroup, obs: Array) -> Array:
 def _rows(rollouts: list[Rollout], field: str) -> Array:
     """(T * N, ...) one column of all rollouts."""
     parts = [getattr(rollout.steps, field) for rollout in rollouts]
-    return np.concatenate([part.reshape(-1, *part.shape[2:]) for part in parts])
+    return np.concatenate([part.reshape(part.shape[0] * part.shape[1], *part.shape[2:]) for part in parts])
 
 
 def advantages(

@@ -210,6 +210,29 @@ def test_rewards_reach_the_learner_in_its_unit(trained):
         assert crew.runner.config.violation_cost == 700
 
 
+def test_a_task_of_many_rows_learns_from_every_row():
+    one = make_recipe(
+        {
+            "env_id": "workgym/SupplyChain.retail-v0",
+            "algorithm": "rllib-ppo",
+            "env_kwargs": {"actions": "cover"},
+            "steps": 80,
+            "chunk_steps": 80,
+            "lanes": 4,
+            "n_steps": 20,
+            "minibatch": 20,
+            "epochs": 1,
+        }
+    )
+    with closing(ppo.survey_lanes(one)) as lanes:
+        rows = lanes.rows
+    state, report = train_chunk(one, 0, initial_state(one))
+    assert report.steps == 80 * rows > 80
+    policy = MlpPolicy.load(policy_from(one, state))
+    assert policy.view == {"actions": "cover"}
+    assert load(state)["adam/pi.0.weight/step"] == 4
+
+
 def by_hand(rollout, values, after, gamma, lam):
     """Advantages by their definition: a discounted sum of surprises, one lane at a time."""
     played = rollout.steps
@@ -267,9 +290,11 @@ def cluster():
     """Ray as the adapter starts it for a process that has none."""
     import ray
 
+    own = not ray.is_initialized()
     rllib_crew.start_ray()
     yield ray
-    ray.shutdown()
+    if own:
+        ray.shutdown()
 
 
 @pytest.mark.slow
