@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any
 
 from workgym.factory import crash
@@ -25,6 +26,7 @@ class Work:
         call: makes the call when its turn comes; the result is a pure function of the key.
         resources: what it needs of a machine.
         urgency: the largest goes first.
+        weight: share of a slot that it keeps busy for long; light ones are handed out by the dozen.
         ready_at: not to be asked for before, in seconds since the epoch.
     """
 
@@ -32,6 +34,7 @@ class Work:
     call: Callable[[], Call]
     resources: Resources = field(default_factory=Resources)
     urgency: float = 0.0
+    weight: float = 1.0
     ready_at: float = field(default=0.0, compare=False)
 
 
@@ -88,9 +91,9 @@ class Foreman:
 
     def _lease(self) -> list[tuple[Work, Committed]]:
         """Ask for what the engine has room for; gives back what is done already."""
-        room = 2 * self.engine.slots - len(self._running)
         now = time.time()
-        ready = sorted((work for work in self._waiting if work.ready_at <= now), key=_order)[: max(room, 0)]
+        room = 2 * self.engine.slots - sum(work.weight for work, _ in self._running.values())
+        ready = _that_fit(sorted((one for one in self._waiting if one.ready_at <= now), key=_order), room)
         if not ready:
             return []
         answers = self.registry.lease(self.run_id, [work.key for work in ready])
@@ -146,6 +149,12 @@ class Foreman:
             raise error
         work.ready_at = row.retry_at
         self._waiting.append(work)
+
+
+def _that_fit(works: list[Work], room: float) -> list[Work]:
+    """The first ones that find room."""
+    loads = accumulate(work.weight for work in works)
+    return [work for work, load in zip(works, loads, strict=True) if load <= room]
 
 
 def _order(work: Work) -> Any:

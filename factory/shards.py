@@ -26,7 +26,8 @@ from workgym.services.scenario import Scenario, Suite
 SHARD = "shard"
 SCENARIOS = 128  # of one shard: enough lanes to be cheap, few enough to stop soon
 MANY = 1024  # scenarios from which on shards are worth their way, on the twin
-AHEAD = 2  # shards of each slot that may be played beyond the last look
+AHEAD = 2  # shards of each slot that may be played beyond the last look, where one may stop
+WEIGHT = 1 / 16  # of a shard against a chunk, which is meant to last a minute
 
 Stop = Callable[[Scorecard], bool]
 
@@ -80,7 +81,7 @@ class Evaluation:
         found: dict[int, list[Any]] = {}
         group, asked = self._group(policy), 0
         while len(rows) < len(self.order):
-            asked = self._ask(policy, group, asked, len(rows))
+            asked = self._ask(policy, group, asked, None if stop is None else len(rows))
             for work, done in self.foreman.collect():
                 found[work.key.seq] = done.result["rows"]
             before = len(rows)
@@ -94,13 +95,15 @@ class Evaluation:
         back = np.argsort(self.order)
         return self._card(policy, range(len(rows)), [rows[at] for at in back])
 
-    def _ask(self, policy: str, group: str, asked: int, done: int) -> int:
+    def _ask(self, policy: str, group: str, asked: int, seen: int | None) -> int:
         """Ask for the next shards of the order, not far beyond what was looked at; how many are asked."""
-        last = min(done // self.size + AHEAD * self.foreman.engine.slots, -(-len(self.order) // self.size))
+        last = -(-len(self.order) // self.size)
+        if seen is not None:
+            last = min(seen // self.size + AHEAD * self.foreman.engine.slots, last)
         for seq in range(asked, last):
             at = self.order[seq * self.size : (seq + 1) * self.size]
             call = partial(self._call, policy, seq, [self.suite.scenarios[one] for one in at])
-            self.foreman.put(Work(Key(SHARD, group, seq), call, urgency=-seq))
+            self.foreman.put(Work(Key(SHARD, group, seq), call, urgency=-seq, weight=WEIGHT))
         return max(asked, last)
 
     def _call(self, policy: str, seq: int, scenarios: Sequence[Scenario]) -> Call:
