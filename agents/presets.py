@@ -29,6 +29,16 @@ PRESETS: dict[str, dict[str, Any]] = {
         "n_steps": 32,
         "minibatch": 1024,
     },
+    # A champion goes on learning, held to what it handles; name it as teacher and sweep focal_weight.
+    "update": {
+        **_COMMON,
+        "algorithm": "focal-ppo",
+        "steps": 600_000,
+        "chunk_steps": 300_000,
+        "learning_rate": 1e-3,
+    },
+    # An edge-sized student of a teacher; half a minute of one core.
+    "student": {"algorithm": "distil", "net": (16, 16)},
     # Supply chains on an endless horizon whose customers leave unserved: flat observations.
     "pathwise": {**_PATHWISE, "window": 24, "tail": 8, "updates": 1200, "learning_rate": 0.02},
     # The same where customers wait: there large steps run away.

@@ -212,17 +212,19 @@ def examples_of(recipe: FocalRecipe, teacher: MlpPolicy) -> Examples:
         BadInput: it handles none of those that are looked through.
     """
     seed = chunk_seed(recipe, EXAMPLES)
-    seasons = train_seasons(recipe.env_id, recipe.env_kwargs, recipe.focal_seasons, seed)
+    kwargs = {**recipe.env_kwargs, **recipe.focal_kwargs}
+    seasons = train_seasons(recipe.env_id, kwargs, recipe.focal_seasons, seed)
     rows = handled_rows(teacher, seasons, recipe.focal_rows, seed)
     if not len(rows.obs):
         raise BadInput(
             f"expected a teacher that handles some of {len(seasons.seeds)} seasons, found one that handles "
             "none; with focal_weight 0 there is nothing to be held to"
         )
-    logits = torch.from_numpy(teacher.logits(rows.obs)) / recipe.focal_temperature
-    mask = torch.from_numpy(rows.mask if rows.mask.shape[1] else np.ones(logits.shape, dtype=np.bool_))
-    log_p = torch.log_softmax(logits.masked_fill(~mask, ppo.NEVER), 1)
-    return Examples(torch.from_numpy(rows.obs), mask, log_p)
+    mask = torch.from_numpy(rows.mask)
+    legal = mask if mask.shape[1] else torch.ones((len(mask), teacher.actions), dtype=torch.bool)
+    logits = torch.from_numpy(teacher.logits(rows.obs)).masked_fill(~legal, ppo.NEVER)
+    log_p = torch.log_softmax(logits / recipe.focal_temperature, 1)
+    return Examples(torch.from_numpy(rows.obs), legal, log_p)
 
 
 def _carried(teacher: MlpPolicy) -> ppo.State:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import ClassVar
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 from workgym.agents.recipe import Recipe
 from workgym.services.kernel import BadInput
@@ -33,6 +34,8 @@ class FocalRecipe(Recipe):
         focal_temperature: the teacher's logits are divided by it. At 1 the policy keeps the teacher's doubts,
             too, which it never acts on; lower holds it to what the teacher does. 0.1 to 1.
         focal_seasons: seasons of each family that are looked through for what the teacher handles.
+        focal_kwargs: what differs in the env of those seasons from `env_kwargs`: where the teacher serves
+            today, while the update plays what is new.
         focal_rows: decisions that are kept of them.
         focal_batch: of those, how many in each gradient step.
         value_rollouts: rollouts in which the value network alone learns. 2 to 10.
@@ -52,8 +55,9 @@ class FocalRecipe(Recipe):
     algorithm: str = ALGORITHM
     teacher: str = ""
     focal_weight: float = 0.0
-    focal_temperature: float = 1.0
+    focal_temperature: float = 0.25
     focal_seasons: int = 64
+    focal_kwargs: Mapping[str, Any] = field(default_factory=dict)
     focal_rows: int = 30_000
     focal_batch: int = 1024
     value_rollouts: int = 4
@@ -61,6 +65,10 @@ class FocalRecipe(Recipe):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_digest("teacher", self.teacher)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as JSON knows them."""
+        return super().to_dict() | {"focal_kwargs": dict(self.focal_kwargs)}
 
 
 def check_digest(field: str, value: object) -> None:
