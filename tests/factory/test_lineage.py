@@ -8,6 +8,7 @@ import re
 import pytest
 
 from tests.support.workspace import CHUNKS
+from workgym.agents.training import make_recipe
 from workgym.factory.card import card
 from workgym.factory.lineage import lineage, require_training
 from workgym.services.kernel import NotFound
@@ -66,6 +67,29 @@ def test_inputs_that_a_lineage_names_are_nodes(desk, registry) -> None:
     )
     node = next(node for node in lineage(registry, "orders", version.version).nodes if node.kind == "teacher")
     assert (node.label, node.digest) == ("keeper, orders version 1", teacher.artifact_digest)
+
+
+@pytest.mark.parametrize("readable", [True, False])
+def test_a_teacher_is_an_input_whether_its_recipe_is_still_read_or_not(desk, registry, readable) -> None:
+    teacher = desk.candidate()
+    recipe = {"env_id": "workgym/Orders-v0", "algorithm": "distil", "teacher": teacher.artifact_digest}
+    whole = make_recipe(recipe).to_dict() if readable else {**recipe, "a_field_of_old": 1}
+    run = desk.run()
+    row = registry.start_training(run.id, "pupil", algorithm="distil", seed=1, recipe=whole)
+    digest = desk.policy()
+    registry.finish_training(row.id, digest, steps=1, cpu_seconds=1.0)
+    pupil = registry.register(
+        "orders",
+        run_id=run.id,
+        artifact_digest=digest,
+        scorecard=desk.card(digest),
+        required_gates=["gain"],
+        training_id=row.id,
+    )
+    found = lineage(registry, "orders", pupil.version)
+    node = next(node for node in found.nodes if node.kind == "teacher")
+    assert (node.label, node.digest) == ("teacher, orders version 1", teacher.artifact_digest)
+    assert node.id in before(found, "artifact")
 
 
 def test_what_was_put_together_is_not_trained_again(desk, registry) -> None:
