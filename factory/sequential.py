@@ -77,8 +77,12 @@ class Looks:
         early = [name for name in self.gates if known[name].sequential]
         told = {name: known[name](candidate, champion, options[name]) for name in early}
         over = candidate.n + candidate.dropped >= self.whole
+        settled = candidate.n >= 2 * len(set(candidate.family))  # less may not hold every family yet
         names = [*self.gates, *(["bootstrap"] if self.bootstrap else [])]
-        return {name: _decided(told[name], over) if name in told else None for name in dict.fromkeys(names)}
+        return {
+            name: _decided(told[name], over, settled) if name in told else None
+            for name in dict.fromkeys(names)
+        }
 
     def may_stop(self, answers: Mapping[str, Outcome | None]) -> bool:
         """Whether the rest of the suite cannot change what becomes of the candidate: a fail, or all pass."""
@@ -86,5 +90,5 @@ class Looks:
         return Outcome.FAIL in decided or all(outcome is Outcome.PASS for outcome in decided)
 
 
-def _decided(verdict: Verdict, over: bool) -> Outcome | None:
-    return verdict.outcome if over or verdict.numbers.get("n_used") else None
+def _decided(verdict: Verdict, over: bool, settled: bool) -> Outcome | None:
+    return verdict.outcome if over or (settled and verdict.numbers.get("n_used")) else None

@@ -133,6 +133,13 @@ def test_a_candidate_that_differed_nowhere_so_far_is_not_stopped() -> None:
     assert said[-1]["improvement"] is Outcome.FAIL
 
 
+def test_nothing_is_decided_before_every_family_was_played() -> None:
+    """Two scenarios of two families are no block of three, however bad they look."""
+    hopeless = replace(BETTER, success=np.zeros(120, dtype=bool))
+    said = along(hopeless, Looks({"flips": {}}, 120), every=1)
+    assert [answers["flips"] for answers in said[:6]] == [None] * 5 + [Outcome.FAIL]
+
+
 def test_a_must_pass_scenario_stops_as_soon_as_it_is_failed() -> None:
     name = SUITE.scenarios[60].family + "/" + str(SUITE.scenarios[60].seed)
     failed = replace(BETTER, success=np.arange(120) != 60)
