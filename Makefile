@@ -86,5 +86,5 @@ $(VENV)/.installed: $(SOURCES) | $(BIN)/python $(VENV)/.warned
 
 $(VENV)/.installed-test: $(SOURCES) | $(BIN)/python $(VENV)/.warned
 	@echo "Installing workgym and its test tools into $(VENV); the first time takes a few minutes ..."
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt $(PIP_FLAGS) -e '.[test,onnx,plot,pettingzoo,forecast]'
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt $(PIP_FLAGS) -e '.[test,onnx,plot,pettingzoo,forecast,mlflow]'
 	@touch $@ $(VENV)/.installed
