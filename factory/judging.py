@@ -96,7 +96,7 @@ def _opponent(
 def card_of(registry: Registry, version: ModelVersion, pipeline: Pipeline, suite: Suite) -> Scorecard:
     """A kept version's results on the suite: the recorded ones where they are about this suite."""
     recorded = registry.scorecard(version.scorecard_digest)
-    if recorded.suite == suite.digest:
+    if recorded.suite == suite.digest and recorded.n + recorded.dropped == len(suite.scenarios):
         return recorded
     return evaluate(policy_of(registry, version.artifact_digest), suite, pipeline.env_kwargs)
 

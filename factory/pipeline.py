@@ -25,11 +25,20 @@ class SuiteSpec(_Part):
     per_family: int = Field(default=64, ge=1, le=10_000, description="scenarios of each family")
 
 
+class ResourcesSpec(_Part):
+    """What a chunk of training needs of a machine; a cluster that scales by itself is asked for it."""
+
+    cpus: float = Field(default=1.0, gt=0)
+    memory_mb: int = Field(default=0, ge=0, description="0 asks for nothing")
+    custom: dict[str, float] = Field(default_factory=dict, description="by the names that the nodes offer")
+
+
 class TrainingSpec(_Part):
     """What all variants share; a variant's own `recipe` wins over `recipe`."""
 
     seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
     recipe: dict[str, Any] = Field(default_factory=dict, description="fields of agents.training.Recipe")
+    resources: ResourcesSpec = ResourcesSpec()
 
 
 class VariantSpec(_Part):
@@ -203,6 +212,8 @@ def _owner(loc: tuple[str | int, ...]) -> type[BaseModel]:
         "promotion": ReleaseSpec,
         "releases": ReleaseSpec,
     }
+    if "resources" in loc[:-1]:
+        return ResourcesSpec
     if "search" in loc[:-1]:
         return Dimension if "space" in loc else SearchSpec
     return parts.get(str(loc[0]), Pipeline) if len(loc) > 1 else Pipeline

@@ -8,6 +8,7 @@ from typing import Any
 
 from workgym.factory import crash
 from workgym.factory.approvals import Unapproved
+from workgym.factory.early import Early, opposite
 from workgym.factory.entries import HistoryLine, ModelVersion, Run
 from workgym.factory.evaluate import evaluate, latency
 from workgym.factory.gates import promotable
@@ -27,6 +28,7 @@ from workgym.factory.profiles import Measures, Pick, is_better, measure, measure
 from workgym.factory.records import Outcome, Scorecard, Verdict
 from workgym.factory.registry import Registry
 from workgym.factory.routing import judge_router, propose, require_as_planned, router
+from workgym.factory.shards import Evaluation
 from workgym.factory.tiers import assemble
 from workgym.factory.train import Trained
 from workgym.services.scenario import Suite
@@ -103,6 +105,8 @@ class Desk:
         suite: what is played.
         rules: scorecards of the department's rules, the best first.
         labs: where gates let two policies play, by the pair.
+        evaluation: plays the suite in shards where that is worth it, and stops where no release is left.
+        tried: candidates that are evaluated.
     """
 
     pipeline: Pipeline
@@ -111,6 +115,8 @@ class Desk:
     suite: Suite
     rules: tuple[Scorecard, ...]
     labs: dict[tuple[str, str], Lab] = field(default_factory=dict)
+    evaluation: Evaluation | None = None
+    tried: int = 1
 
     def keep(self, trained: Trained, training: int, steps: int, cpu_seconds: float) -> Candidate:
         """Evaluate a trained policy and register it."""
@@ -178,8 +184,17 @@ class Desk:
 
     def _evaluate(self, artifact: str) -> Scorecard:
         policy = policy_of(self.registry, artifact)
-        card = evaluate(policy, self.suite, self.pipeline.env_kwargs)
+        if self.evaluation is not None and self.evaluation.is_worth_it:
+            card = self.evaluation.play(artifact, self._early().stop)
+        else:
+            card = evaluate(policy, self.suite, self.pipeline.env_kwargs)
         return replace(card, latency_us=latency(policy, self.pipeline.env, self.pipeline.env_kwargs))
+
+    def _early(self) -> Early:
+        aliases = [release.alias for release in self.pipeline.releases]
+        known = self.pipeline, self.registry, self.suite, self.rules
+        opponents = [opponent_of(*known, alias) for alias in aliases]
+        return Early(self.pipeline, opponents, len(self.suite.scenarios), self.tried)
 
     def release(self, spec: ReleaseSpec, candidates: Sequence[Candidate]) -> Released:
         """Judge every candidate for a release and promote the one that its profile picks.
@@ -223,6 +238,8 @@ class Desk:
         return Released(spec, opponent, tuple(judged), line, sentence)
 
     def _judge(self, spec: ReleaseSpec, opponent: Opponent, candidate: Candidate, tried: int) -> Judged:
+        met = opposite(opponent, candidate.card, len(self.suite.scenarios))
+        opponent = replace(opponent, card=met)
         lab = self._lab(candidate, opponent)
         verdicts = judge_against(self.pipeline, spec, candidate.card, opponent, tried, lab)
         return self._record(spec, opponent, candidate, tuple(verdicts))

@@ -14,7 +14,7 @@ import gymnasium as gym
 from workgym.envs.base import VectorEnv
 from workgym.factory import crash
 from workgym.factory.drivers import Pulse
-from workgym.factory.engines import Engine
+from workgym.factory.engines import Engine, Resources
 from workgym.factory.entries import CurvePoint, Run
 from workgym.factory.foreman import Foreman
 from workgym.factory.gates import configure
@@ -27,6 +27,8 @@ from workgym.factory.registry import Registry
 from workgym.factory.releasing import Candidate, Desk, Released
 from workgym.factory.runs import Fenced
 from workgym.factory.search import Bench, searches
+from workgym.factory.sequential import committed_order
+from workgym.factory.shards import Evaluation
 from workgym.factory.teachers import kept_teachers, train_in_turns
 from workgym.factory.train import CHUNK, Progress, Trained, Trainings, train
 from workgym.services.kernel import BadInput, Conflict
@@ -84,13 +86,17 @@ def run(
     """
     _prepare(pipeline, registry)
     with _driven(registry, _opened(pipeline, registry, run_id)) as record:
-        trained, trainings = _train(pipeline, registry, record, engine, watcher)
+        foreman = Foreman(registry, record.id, engine)
+        trained, trainings = _train(pipeline, registry, record, foreman, watcher)
         watcher.stage(f"evaluating on the {pipeline.suite.split} suite")
         suite = suite_of(pipeline)
         rules = rule_cards(pipeline, suite)
         for card in rules:
             registry.record_baseline(record.id, card)
-        desk = Desk(pipeline, registry, record, suite, rules)
+        order = committed_order(suite, str(record.id))
+        shards = Evaluation(foreman, suite, pipeline.env_kwargs, record.env_version, order)
+        tried = len(trained) + len(pipeline.tiers)
+        desk = Desk(pipeline, registry, record, suite, rules, evaluation=shards, tried=tried)
         kept = [_keep(desk, one, trainings[one.job.name]) for one in trained]
         candidates = [*kept, *desk.assembled(kept)]
         releases = tuple(desk.release(spec, candidates) for spec in pipeline.releases)
@@ -100,11 +106,10 @@ def run(
 
 
 def _train(
-    pipeline: Pipeline, registry: Registry, record: Run, engine: Engine, watcher: Watcher
+    pipeline: Pipeline, registry: Registry, record: Run, foreman: Foreman, watcher: Watcher
 ) -> tuple[list[Trained], dict[str, int]]:
     """Every candidate, and the rows of their trainings by the job's name."""
-    foreman = Foreman(registry, record.id, engine)
-    line = Trainings(registry, foreman)
+    line = Trainings(registry, foreman, Resources(**pipeline.training.resources.model_dump()))
     rows: dict[str, int] = {}
 
     def train_some(jobs: Sequence[Job]) -> list[Trained]:

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from workgym.agents.baselines import make_baseline
 from workgym.agents.training import initial_state, make_recipe, policy_from
+from workgym.factory.early import Early, opposite
 from workgym.factory.engines import Finished, LocalEngine
 from workgym.factory.evaluate import evaluate, gate_suite
 from workgym.factory.foreman import Foreman
-from workgym.factory.judging import policy_of
-from workgym.factory.records import Scorecard
+from workgym.factory.gates import judge
+from workgym.factory.judging import Opponent, policy_of
+from workgym.factory.pipeline import Pipeline
+from workgym.factory.records import Outcome, Scorecard
 from workgym.factory.registry import Registry, open_registry
 from workgym.factory.sequential import committed_order
 from workgym.factory.shards import Evaluation, like
@@ -112,3 +117,44 @@ def test_one_looks_at_the_prefix_of_the_order_and_stops(
     assert one.foreman.idle
     whole = evaluate(policy_of(registry, policy), suite, {})
     assert like(whole, card).digest() == Scorecard(**{**vars(card), "dropped": 0}).digest()
+
+
+PIPELINE: dict[str, Any] = {
+    "name": "shards",
+    "env": ENV,
+    "variants": [{"name": "plain"}],
+    "gates": {"improvement": {}},
+}
+
+
+@pytest.fixture
+def opponent(suite: Suite) -> Opponent:
+    """The department's best rule, whom an untrained policy clearly does not beat."""
+    card = evaluate(make_baseline(ENV, "cheapest-feasible"), suite, {})
+    return Opponent(card.policy, card, 0, None, "champion")
+
+
+def test_a_clearly_bad_candidate_is_stopped_and_judged_on_what_it_played(
+    registry: Registry, suite: Suite, policy: str, opponent: Opponent
+) -> None:
+    pipeline = Pipeline.model_validate(PIPELINE)
+    early = Early(pipeline, [opponent], len(suite.scenarios), tried=1)
+    card = evaluation(registry, suite, LocalEngine(), "early").play(policy, early.stop)
+    assert card.n < len(suite.scenarios)
+    met = opposite(opponent, card, len(suite.scenarios))
+    assert (met.family, met.seed) == (card.family, card.seed)
+    verdict = judge(card, met, pipeline.gates)[0]
+    assert verdict.outcome is Outcome.FAIL
+    assert 0 < int(verdict.numbers["n_used"]) <= card.n
+
+
+def test_nobody_is_stopped_who_may_still_serve(suite: Suite, opponent: Opponent) -> None:
+    good = replace(opponent.card, profit=opponent.card.profit + 1000)
+    early = Early(Pipeline.model_validate(PIPELINE), [opponent], len(suite.scenarios), tried=1)
+    assert not early.stop(good)
+    two = {**PIPELINE, "releases": [{"alias": "champion"}, {"alias": "edge"}]}
+    weak = replace(opponent, card=replace(opponent.card, profit=opponent.card.profit - 10**6))
+    both = Early(Pipeline.model_validate(two), [opponent, weak], len(suite.scenarios), tried=1)
+    bad = evaluate(make_baseline(ENV, "hold"), suite, {})
+    assert early.stop(bad)
+    assert not both.stop(bad)
