@@ -29,7 +29,7 @@ from workgym.factory.space import SearchSpec
 VALUE = "profit_per_case"
 STATE, LINEAGE = "state.safetensors", "lineage.json"
 LOSSES = 2  # of a member's worker that Tune makes good from its last checkpoint
-_ALONE = {
+_QUIET = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -150,7 +150,7 @@ def evolve(spec: SearchSpec, population: Population, members: Sequence[Mapping[s
     Raises:
         RuntimeError: a member's worker was lost too often, or its training refused.
     """
-    with _alone(spec.seed), tempfile.TemporaryDirectory(prefix="workgym-tune-") as folder:
+    with alone(spec.seed), tempfile.TemporaryDirectory(prefix="workgym-tune-") as folder:
         tuner = tune.Tuner(
             tune.with_resources(
                 tune.with_parameters(Member, population=population), {"cpu": 1, _here(): 0.001}
@@ -218,13 +218,13 @@ def _here() -> str:
 
 
 @contextmanager
-def _alone(seed: int) -> Iterator[None]:
+def alone(seed: int) -> Iterator[None]:
     """Ray, begun here unless it runs; Tune without its own loggers; its dice thrown from a seed."""
-    before, dice = {name: os.environ.get(name) for name in _ALONE}, random.getstate()
+    before, dice = {name: os.environ.get(name) for name in _QUIET}, random.getstate()
     log = logging.getLogger("ray.tune")
     level = log.level
     log.setLevel(logging.ERROR)
-    os.environ.update(_ALONE)
+    os.environ.update(_QUIET)
     started = not ray.is_initialized()
     if started:
         ray.init(

@@ -23,7 +23,7 @@ from workgym.factory.search import Bench, searches
 from workgym.factory.space import SearchSpec
 from workgym.factory.train import Trainings, train
 from workgym.factory.trials import trials_of
-from workgym.factory.tune import Member, Population, _alone, _within
+from workgym.factory.tune import Member, Population, _within, alone
 
 BASE = {"steps": 6144, "chunk_steps": 2048, "lanes": 32, "n_steps": 32, "minibatch": 512, "net": [8]}
 SEARCH = {
@@ -140,7 +140,7 @@ def test_nothing_of_the_process_is_changed_for_longer_than_tune_takes(
     monkeypatch.setattr(ray, "is_initialized", lambda: True)
     monkeypatch.setenv("RAY_AIR_NEW_OUTPUT", "1")
     dice = random.getstate()
-    with _alone(3):
+    with alone(3):
         random.random()
     assert random.getstate() == dice
     assert os.environ["RAY_AIR_NEW_OUTPUT"] == "1"
