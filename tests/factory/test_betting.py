@@ -87,6 +87,12 @@ def test_a_worthless_candidate_passes_at_most_as_often_as_claimed_however_often_
     assert ever.mean() <= allowed(alpha)
 
 
+def test_the_bound_is_not_idle() -> None:
+    """A coin that wins or loses all that can be lost comes within a factor of four of it."""
+    x = SHAPES["coin"](np.random.default_rng(9), (10 * REPS, 64))
+    assert (capital(x).max(axis=1) >= -np.log(0.025)).mean() > 0.025 / 4
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 def test_naive_peeking_passes_many_times_as_many(shape: str) -> None:
     """The z-test that looks after every block, from the eighth on."""
