@@ -32,7 +32,7 @@ from safetensors.numpy import save as save_tensors
 from workgym.agents import ppo
 from workgym.agents.mlp import Layer, MlpPolicy
 from workgym.agents.policy import view_of
-from workgym.agents.rllib_crew import Actors, Crew, Here, State, tensors_of, weights_of
+from workgym.agents.rllib_crew import Actors, Crew, Here, State, faults_told, tensors_of, weights_of
 from workgym.agents.rllib_parts import (
     LanesConfig,
     LanesRunner,
@@ -139,7 +139,7 @@ def train_chunk(recipe: RllibRecipe, k: int, state: bytes) -> tuple[bytes, Chunk
     """
     began = time.process_time()
     tensors = ppo.state_at(recipe, k, state)
-    with alone(), closing(crew_of(recipe, k)) as crew:
+    with alone(), faults_told(), closing(crew_of(recipe, k)) as crew:
         crew.load(tensors)
         np.random.seed(chunk_seed(recipe, k))  # RLlib shuffles with NumPy's global generator
         report = _learn(recipe, crew)

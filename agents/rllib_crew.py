@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import numpy as np
@@ -105,11 +106,7 @@ class Actors:
         check_same_weights(self.algorithm)
 
     def sample(self) -> list[Rollout]:
-        """The next rollout of every env runner, in their order.
-
-        Raises:
-            InfrastructureFault: an env runner died.
-        """
+        """The next rollout of every env runner, in their order."""
         played = self._ask(lambda runner: (runner.worker_index, runner.sample()))
         return [rollout for _, rollout in sorted(played, key=lambda pair: int(pair[0]))]
 
@@ -124,16 +121,26 @@ class Actors:
     def _ask(self, question: Callable[[Any], Any]) -> list[Any]:
         """Every env runner's answer, in whatever order they come."""
         group = self.algorithm.env_runner_group
-        try:
-            answers: list[Any] = group.foreach_env_runner(question, local_env_runner=False)
-        except ray.exceptions.RayActorError as error:
-            raise InfrastructureFault("an env runner died; run the chunk again", committed="no") from error
+        answers: list[Any] = group.foreach_env_runner(question, local_env_runner=False)
         return answers
 
     def close(self) -> None:
         """End the env runners, and remove the empty folder that every algorithm makes."""
         self.algorithm.stop()
         shutil.rmtree(self.algorithm.logdir, ignore_errors=True)
+
+
+@contextmanager
+def faults_told() -> Iterator[None]:
+    """An actor that dies is a fault of the infrastructure.
+
+    Raises:
+        InfrastructureFault: an env runner died.
+    """
+    try:
+        yield
+    except ray.exceptions.RayActorError as error:
+        raise InfrastructureFault("an env runner died; run the chunk again", committed="no") from error
 
 
 def deliver_weights(algorithm: PPO) -> None:
@@ -157,7 +164,7 @@ def check_same_weights(algorithm: PPO) -> None:
     state = algorithm.learner_group.get_state(_WEIGHTS, inference_only=True)[COMPONENT_LEARNER]
     wanted = state[COMPONENT_RL_MODULE][DEFAULT_MODULE_ID]
     for held in env_runner_weights(algorithm):
-        if held.keys() != wanted.keys() or any((held[name] != wanted[name]).any() for name in wanted):
+        if not all(np.array_equal(held[name], wanted[name], equal_nan=True) for name in wanted):
             raise InfrastructureFault(
                 "an env runner plays other weights than the learner's; run the chunk again", committed="no"
             )

@@ -361,16 +361,19 @@ def test_without_the_repair_env_runners_keep_their_first_weights_and_chunks_are_
 
 
 @pytest.mark.slow
-def test_a_dead_env_runner_is_a_fault_and_not_a_shorter_rollout(cluster):
-    one = recipe(env_runners=1)
-    with closing(rllib.crew_of(one, 0)) as crew:
-        crew.load(load(initial_state(one)))
-        (pid,) = crew.algorithm.env_runner_group.foreach_env_runner(
-            lambda runner: os.getpid(), local_env_runner=False
-        )
+def test_an_env_runner_that_dies_is_a_fault(cluster, monkeypatch):
+    deliver = rllib_crew.deliver_weights
+
+    def deliver_and_kill(algorithm):
+        deliver(algorithm)
+        group = algorithm.env_runner_group
+        (pid,) = group.foreach_env_runner(lambda runner: os.getpid(), local_env_runner=False)
         os.kill(pid, signal.SIGKILL)
-        with pytest.raises(InfrastructureFault, match="an env runner died"):
-            crew.sample()
+
+    monkeypatch.setattr(rllib_crew, "deliver_weights", deliver_and_kill)
+    one = recipe(env_runners=1)
+    with pytest.raises(InfrastructureFault, match="an env runner died"):
+        train_chunk(one, 0, initial_state(one))
 
 
 # What the adapter leans on beyond RLlib's public API, and the parameters that it passes.
