@@ -10,15 +10,13 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import gymnasium as gym
 import numpy as np
 
-import workgym.envs  # noqa: F401  # registers the ids
-from workgym.envs.base import Env
 from workgym.factory.entries import ModelVersion, RecordedVerdict
 from workgym.factory.explain import explain
+from workgym.factory.flips import task_of
 from workgym.factory.lineage import parts_of, training_of
 from workgym.factory.profiles import shown
 from workgym.factory.records import Scorecard
@@ -87,9 +85,7 @@ def to_json(card: Card) -> str:
 
 
 def _purpose(version: ModelVersion, spec: dict[str, Any]) -> Card:
-    env = cast("Env", gym.make(version.env_id, **spec.get("env_kwargs", {})).unwrapped)
-    env.close()
-    task = env.task
+    task = task_of(version.env_id, spec.get("env_kwargs", {}))
     decides = list(task.action_names or task.decision_names)
     return {
         "description": spec.get("description", ""),
@@ -290,7 +286,8 @@ def _shown_training(card: Card) -> str:
 
 def _shown_results(card: Card) -> str:
     said = card["results"]
-    head = "| family | scenarios | cents per case | handled | violations |\n|---|---:|---:|---:|---:|"
+    unit = card["purpose"]["unit"]
+    head = f"| family | scenarios | {unit} per case | handled | violations |\n|---|---:|---:|---:|---:|"
     rows = [_shown_row("all", said["all"])]
     rows += [_shown_row(name, row) for name, row in said["families"].items()]
     latency = said["latency_us"]

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, cast
 
+import gymnasium as gym
 import numpy as np
 
 from workgym.agents.baselines import baselines, make_baseline
 from workgym.agents.policy import Policy
+from workgym.envs.base import Env
+from workgym.envs.contract import Task
 from workgym.factory.entries import ModelVersion
 from workgym.factory.evaluate import evaluate
 from workgym.factory.judging import card_of, pipeline_of, policy_of, suite_of
@@ -41,8 +46,8 @@ class Flip:
     """A scenario that one of two handles.
 
     Attributes:
-        a_profit: what the first earned, in cents.
-        b_profit: what the second earned, in cents.
+        a_profit: what the first earned, in the env's unit.
+        b_profit: what the second earned.
         replay: a command that plays both, side by side.
     """
 
@@ -61,6 +66,7 @@ class Flips:
         a: the first.
         b: the second.
         suite: digest of the suite.
+        unit: of every profit, cents for instance.
         n: scenarios that both played.
         lost: the first handles them, the second fails; the dearest first.
         won: the second handles them, the first fails; the dearest first.
@@ -69,6 +75,7 @@ class Flips:
     a: str
     b: str
     suite: str
+    unit: str
     n: int
     lost: tuple[Flip, ...]
     won: tuple[Flip, ...]
@@ -103,7 +110,15 @@ def flips(registry: Registry, model: str, a: str, b: str, family: str | None = N
                 flip = _flip(model, a, b, pipeline, first, at, second, there)
                 found[bool(first.success[at])].append(flip)
     lost, won = (tuple(sorted(found[kind], key=_dearest)) for kind in (True, False))
-    return Flips(str(ours), str(theirs), suite.digest, count, lost, won)
+    unit = task_of(pipeline.env, pipeline.env_kwargs).unit
+    return Flips(str(ours), str(theirs), suite.digest, unit, count, lost, won)
+
+
+def task_of(env_id: str, env_kwargs: Mapping[str, Any]) -> Task:
+    """What an env asks of whoever plays it."""
+    env = cast("Env", gym.make(env_id, **env_kwargs).unwrapped)
+    env.close()
+    return env.task
 
 
 def home_of(registry: Registry, model: str, *players: str) -> Pipeline:

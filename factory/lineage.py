@@ -102,7 +102,7 @@ def lineage(registry: Registry, model: str, number: int) -> Lineage:
     scorecard = graph.add(
         "scorecard",
         "scorecard",
-        f"{card.profit_per_case():,.1f} cents per order in {card.n} scenarios",
+        f"profit {card.profit_per_case():,.1f} per case in {card.n} scenarios",
         version.scorecard_digest,
         [artifact, suite],
     )

@@ -54,7 +54,8 @@ class Season:
 
     Attributes:
         who: whoever played.
-        profit: cents, as on a scorecard.
+        profit: as on a scorecard, in `unit`.
+        unit: of every amount, cents for instance.
         facts: the env's own counters at the end.
     """
 
@@ -64,6 +65,7 @@ class Season:
     split: str
     decisions: tuple[Decision, ...]
     profit: int
+    unit: str
     facts: dict[str, int]
 
     def terms(self) -> dict[str, float]:
@@ -151,7 +153,7 @@ def play(
                 )
             )
         profit = sum(one.reward for one in decisions)
-        return Season(str(player), family, seed, split, tuple(decisions), profit, env.facts(0))
+        return Season(str(player), family, seed, split, tuple(decisions), profit, env.task.unit, env.facts(0))
     finally:
         env.close()
 
@@ -164,7 +166,8 @@ def _seen(task: Task, obs: Any) -> dict[str, Any]:
 
 
 def _named(task: Task, action: Any) -> str | list[Any]:
-    if task.action_names and np.ndim(action) == 0:
-        return task.action_names[int(action)]
-    plain: Any = np.round(np.asarray(action, dtype=float), 6).tolist() if np.ndim(action) else int(action)
-    return plain if isinstance(plain, list) else str(plain)
+    taken = np.asarray(action)
+    if task.action_names and taken.ndim == 0:
+        return task.action_names[int(taken)]
+    numbers: list[Any] = (taken if taken.dtype.kind in "iu" else np.round(taken.astype(float), 6)).tolist()
+    return numbers if taken.ndim else str(numbers)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -13,6 +14,7 @@ from workgym.factory.flips import Flip, Flips
 from workgym.factory.proof import Proof
 from workgym.factory.replay import Decision, Season, parting
 
+SHOWN_NUMBERS = 8  # of an action
 SHOWN_FLIPS = 20  # of each kind; --json has all
 
 
@@ -62,7 +64,7 @@ def _flips(title: str, found: Flips, flips: Sequence[Flip]) -> list[RenderableTy
         table.add_column(name, justify="left" if name == "family" else "right", no_wrap=True)
     table.add_column("replay", overflow="fold")
     for one in flips[:SHOWN_FLIPS]:
-        profits = (f"{one.a_profit / 100:,.2f}", f"{one.b_profit / 100:,.2f}")
+        profits = (_amount(one.a_profit, found.unit), _amount(one.b_profit, found.unit))
         table.add_row(one.family, str(one.seed), *profits, one.replay)
     more = len(flips) - SHOWN_FLIPS
     return [table, Text(f"and {more} more; --json has all", style="dim")] if more > 0 else [table]
@@ -78,8 +80,11 @@ def season_report(season: Season) -> RenderableType:
     for one in season.decisions:
         total += one.reward
         legal = "any" if one.legal is None else str(one.legal)
-        amounts = (f"{one.reward / 100:,.2f}", f"{total / 100:,.2f}")
-        table.add_row(str(one.number), str(one.day), legal, _action(one), *amounts, _terms(one))
+        amounts = (_amount(one.reward, season.unit), _amount(total, season.unit))
+        terms = ", ".join(
+            f"{name} {_amount(value, season.unit)}" for name, value in one.terms.items() if value
+        )
+        table.add_row(str(one.number), str(one.day), legal, _action(one), *amounts, terms)
     return Group(table, Text(_sum(season)))
 
 
@@ -103,7 +108,7 @@ def _compared(noun: str, one: Season, other: Season, rows: dict[str, tuple[int, 
     for name in (noun, one.who, other.who, "difference"):
         table.add_column(name, justify="left" if name == noun else "right")
     for name, (ours, theirs) in rows.items():
-        table.add_row(name, *(f"{cents / 100:,.2f}" for cents in (ours, theirs, ours - theirs)))
+        table.add_row(name, *(_amount(value, one.unit) for value in (ours, theirs, ours - theirs)))
     return table
 
 
@@ -121,15 +126,22 @@ def _title(season: Season) -> str:
 
 
 def _action(one: Decision) -> str:
-    action = one.action if isinstance(one.action, str) else str(one.action)
+    action = one.action if isinstance(one.action, str) else _numbers(one.action)
     relieved = " (by the noop: stalled too long)" if one.relieved else ""
     return f"{action}{relieved}, refused: {one.refused}" if one.refused else f"{action}{relieved}"
 
 
-def _terms(one: Decision) -> str:
-    return ", ".join(f"{name} {cents / 100:+,.2f}" for name, cents in one.terms.items() if cents)
+def _numbers(action: list[Any]) -> str:
+    shown = ", ".join(str(one) for one in action[:SHOWN_NUMBERS])
+    return f"{shown}, ... {len(action)} in all" if len(action) > SHOWN_NUMBERS else shown
+
+
+def _amount(value: float, unit: str) -> str:
+    """Cents as people write money; any other unit as it is."""
+    return f"{value / 100:,.2f}" if unit == "cents" else f"{value:,.0f}"
 
 
 def _sum(season: Season) -> str:
     facts = ", ".join(f"{name} {value}" for name, value in season.facts.items())
-    return f"{season.profit / 100:,.2f} in {len(season.decisions)} decisions; {facts}"
+    unit = "" if season.unit == "cents" else f" {season.unit}"
+    return f"{_amount(season.profit, season.unit)}{unit} in {len(season.decisions)} decisions; {facts}"

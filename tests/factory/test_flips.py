@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import shlex
 
+import gymnasium as gym
 import pytest
+from rich.console import Console
 
-from workgym.factory.flips import flips
+import workgym.envs  # noqa: F401  # registers the ids
+from workgym.agents.baselines import baselines, make_baseline
+from workgym.factory.flips import Contender, flips, task_of
 from workgym.factory.judging import card_of, pipeline_of, suite_of
-from workgym.factory.replay import parting, replay
+from workgym.factory.replay import parting, play, replay
+from workgym.factory.show_proof import season_report, side_by_side
 from workgym.services.kernel import BadInput, NotFound
 
 pytestmark = pytest.mark.slow
@@ -75,3 +80,19 @@ def test_the_command_of_a_flip_works(tiny_registry, tiny_workspace, factory) -> 
 def test_whom_nobody_knows_is_named(tiny_registry, arguments, error, sentence) -> None:
     with pytest.raises(error, match=sentence):
         flips(tiny_registry, *arguments)
+
+
+@pytest.mark.parametrize("env_id", [one for one in gym.registry if one.startswith("workgym/")])
+def test_a_season_of_every_env_can_be_replayed_and_shown(env_id: str) -> None:
+    rule = next(iter(baselines(env_id, "noop")))
+    task = task_of(env_id, {})
+    player = Contender(rule, make_baseline(env_id, rule), None)
+    season = play(player, env_id, {}, "gate", task.families[0], 0)
+    assert sum(season.terms().values()) == season.profit
+    assert len(season.decisions[0].seen) == task.observation_space.shape[-1]
+    console = Console(width=200)
+    with console.capture() as shown:
+        console.print(season_report(season))
+        console.print(side_by_side(season, season))
+    assert f"in {len(season.decisions)} decisions" in shown.get()
+    assert "They took the same decisions." in shown.get()
