@@ -10,7 +10,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, redirect_stdout
 from dataclasses import asdict, is_dataclass
 from importlib.metadata import version as installed_version
 from pathlib import Path
@@ -20,6 +20,7 @@ import typer
 from rich.console import Console
 
 from workgym.factory.artifacts import Tampered
+from workgym.factory.engines import Engine, make_engine
 from workgym.factory.registry import Registry, open_registry
 from workgym.services.kernel import BadInput, Conflict, InfrastructureFault, NotFound, Refused, WorkgymError
 
@@ -108,6 +109,13 @@ def _mirrored(registry: Registry) -> AbstractContextManager[None]:
     if listener is None:
         return nullcontext()
     return followed(registry.database, listener, lambda said: err.print(said, style="yellow", markup=False))
+
+
+@contextmanager
+def workers(engine: str, folder: Path, address: str | None) -> Iterator[Engine]:
+    """An engine for as long as the block lasts; what Ray says of dying nodes goes to stderr."""
+    with redirect_stdout(sys.stderr), closing(make_engine(engine, folder, address)) as made:
+        yield made
 
 
 def plain(value: Any) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
@@ -17,9 +16,9 @@ from workgym.factory.cli.base import (
     app,
     err,
     say,
+    workers,
     workspace,
 )
-from workgym.factory.engines import make_engine
 from workgym.factory.pipeline import read_pipeline
 from workgym.services.kernel import BadInput
 
@@ -48,10 +47,10 @@ def run(
     spec = read_pipeline(pipeline)
     with (
         workspace(home) as (registry, folder),
-        closing(make_engine(engine, folder, address)) as workers,
+        workers(engine, folder, address) as floor,
         Live(err, quiet=as_json) as live,
     ):
-        result = line.run(spec, registry, workers, live)
+        result = line.run(spec, registry, floor, live)
     say(as_json, run_json(result) if as_json else None, lambda: run_report(result))
 
 

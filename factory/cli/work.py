@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from contextlib import closing, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any
@@ -24,9 +24,9 @@ from workgym.factory.cli.base import (
     out,
     plain,
     say,
+    workers,
     workspace,
 )
-from workgym.factory.engines import make_engine
 from workgym.services.kernel import BadInput
 
 RunNumber = Annotated[int, typer.Argument(help="Number of a run, as `factory status` shows it.", min=1)]
@@ -74,10 +74,10 @@ def _go_on(run: int, home: Any, engine: str, address: str | None, as_json: bool)
 
     with (
         workspace(home) as (registry, folder),
-        closing(make_engine(engine, folder, address)) as workers,
+        workers(engine, folder, address) as floor,
         Live(err, quiet=as_json) as live,
     ):
-        result = line.resume(registry, run, workers, live)
+        result = line.resume(registry, run, floor, live)
     say(as_json, run_json(result) if as_json else None, lambda: run_report(result))
 
 
