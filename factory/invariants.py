@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -141,6 +142,46 @@ def _statuses(version: Row, verdicts: list[dict[str, Any]]) -> set[str]:
     after = str(status_after(required, said))
     ever = {str(status_after(required, said[:count])) for count in range(1, len(said) + 1)}
     return {after, "rejected"} if after == "registered" and "rejected" in ever else {after}
+
+
+def sprung(books: Books) -> Iterator[Break]:
+    """Whether each version comes from the run and the training that its lineage says, unchanged."""
+    rows = {table: {one["id"]: one for one in books[table]} for table in ("runs", "trainings")}
+    for version in books["model_versions"]:
+        said = json.loads(version["lineage"])
+        run = {
+            "spec_digest": said["spec_digest"],
+            "code_version": said["code_version"],
+            "env_id": version["env_id"],
+            "env_version": version["env_version"],
+        }
+        yield from _differences("run", version, run, rows["runs"].get(version["run_id"]), "spec")
+        if version["training_id"] is not None:
+            training = {
+                "run_id": version["run_id"],
+                "recipe_digest": said["recipe_digest"],
+                "policy_digest": version["artifact_digest"],
+                "seed": said["seeds"][0],
+            }
+            found = rows["trainings"].get(version["training_id"])
+            yield from _differences("training", version, training, found, "recipe")
+
+
+def _differences(
+    noun: str, version: Row, wanted: dict[str, Any], found: Row | None, hashed: str
+) -> Iterator[Break]:
+    """Where a row is not what a version says of it; the column `hashed` has its digest beside it."""
+    this = f"{version['name']} version {version['version']}"
+    if found is None:
+        yield Break(f"{noun} of {this}", "is gone")
+        return
+    place = f"{noun} {found['id']} of {this}"
+    for name, value in wanted.items():
+        if found[name] != value:
+            yield Break(place, f"has {name} {found[name]}, expected {value}")
+    digest = hashlib.sha256(found[hashed].encode()).hexdigest()
+    if digest != wanted[f"{hashed}_digest"]:
+        yield Break(place, f"has a {hashed} whose digest is {digest}")
 
 
 def kept_bytes(session: Session, artifacts: ArtifactStore, books: Books) -> tuple[list[Break], int]:

@@ -84,6 +84,8 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "suite_uses": ("suite_digest", "policy", "purpose", "at"),
     "protections": ("model", "alias", "approvals"),
     "aliases": ("model", "alias", "version", "generation"),
+    "runs": ("id", "spec", "spec_digest", "env_id", "env_version", "code_version"),
+    "trainings": ("id", "run_id", "seed", "recipe", "recipe_digest", "policy_digest"),
     "approvals": ("id", "version_id", "alias", "generation", "decision", "actor", "reason", "at"),
 }
 

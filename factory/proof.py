@@ -23,7 +23,7 @@ from sqlalchemy.orm import Session
 
 from workgym.factory import ledger
 from workgym.factory.artifacts import canonical_json
-from workgym.factory.invariants import Break, earned, kept_bytes, legible, standing
+from workgym.factory.invariants import Break, earned, kept_bytes, legible, sprung, standing
 from workgym.factory.mirror import ALIAS_MOVED, VERSION_JUDGED, VERSION_REGISTERED
 from workgym.factory.registry import Registry
 from workgym.factory.tables import ModelVersionRow
@@ -44,6 +44,7 @@ TABLES = (
 )
 
 
+ORIGINS = ("runs", "trainings")  # read for what versions say of them; the rest of them may change
 # What a line of the outbox must say to be read; one that does not leaves its rows untold.
 SAYS = {
     VERSION_REGISTERED: {"model", "version"},
@@ -138,7 +139,7 @@ def verify(registry: Registry, model: str | None = None, head: str | None = None
         books = _read(session, model)
         breaks = list(_chain(books)) or list(_headed(books, head))
         breaks = breaks or list(chain(_told(books), _recorded(books)))
-        breaks = breaks or list(chain(standing(session, books), earned(books)))
+        breaks = breaks or list(chain(standing(session, books), earned(books), sprung(books)))
         found, count = kept_bytes(session, registry.artifacts, books)
     last = books["ledger"][-1]["hash"] if books["ledger"] else ledger.FIRST
     checked = {table: len(books[table]) for table in TABLES}
@@ -152,7 +153,7 @@ def _in_one_snapshot(session: Session) -> None:
 
 
 def _read(session: Session, model: str | None) -> Books:
-    rows = {table: ledger.stored(session, table) for table in TABLES}
+    rows = {table: ledger.stored(session, table) for table in (*TABLES, *ORIGINS)}
     status = {row.id: row.status for row in session.scalars(select(ModelVersionRow))}
     if model is None:
         return Books(rows, status)

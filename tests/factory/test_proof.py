@@ -13,7 +13,7 @@ from tests.factory.conftest import SUITE, Desk, Ticking
 from workgym.factory import ledger
 from workgym.factory.artifacts import ArtifactStore
 from workgym.factory.invariants import Break
-from workgym.factory.proof import TABLES, verify
+from workgym.factory.proof import ORIGINS, TABLES, verify
 from workgym.factory.records import Outcome
 from workgym.factory.registry import Registry, open_registry
 from workgym.factory.suite_uses import SuiteUses
@@ -113,6 +113,14 @@ def test_an_honest_registry_is_proved(home: Path) -> None:
 @pytest.mark.parametrize(("table", "column"), CASES)
 def test_every_changed_cell_is_named(home: Path, table: str, column: str, last: bool) -> None:
     change(home, table, column, last)
+    assert not proof(home).sound
+
+
+@pytest.mark.parametrize(
+    ("table", "column"), [(one, name) for one in ORIGINS for name in ledger.COLUMNS[one]]
+)
+def test_a_version_whose_origin_was_changed_is_named(home: Path, table: str, column: str) -> None:
+    change(home, table, column, last=False)
     assert not proof(home).sound
 
 
