@@ -278,7 +278,7 @@ def _versions(registry: Registry, model: str) -> dict[str, _Version]:
             registry.scorecard(version.scorecard_digest).digest(),
         )
         for version in registry.list_versions(model)
-        if version.run_id == run.id
+        if version.run_id == run.id and "training" in version.lineage
     }
 
 

@@ -187,6 +187,18 @@ def test_a_second_scheduler_of_a_live_run_is_refused(home: Path) -> None:
         child.wait()
 
 
+def test_a_cancelled_run_stops_within_seconds_and_can_be_resumed(home: Path) -> None:
+    path = write(home, "cancelled", LONG)
+    child, run = started(home, path)
+    factory(home, "cancel", str(run), "--reason", "lunch")
+    assert child.wait(30) == 5
+    assert open_and_ask(home, lambda registry: registry.run(run)).message == "cancelled by ann: lunch"
+    told = json.loads(factory(home, "resume", str(run), "--engine", "local", "--json").stdout)
+    assert told["run"] == run
+    over = factory(home, "resume", str(run), "--engine", "local", check=False)
+    assert (over.returncode, "finished" in over.stderr) == (5, True)
+
+
 def test_a_tampered_champion_is_refused_with_the_way_out(home: Path, registry: Registry) -> None:
     champion = registry.champion("orders")
     assert champion is not None
