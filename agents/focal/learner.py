@@ -15,6 +15,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 from sb3_contrib import MaskablePPO
+from stable_baselines3.common.utils import explained_variance
 
 from workgym.agents import ppo
 from workgym.agents.focal.recipe import FocalRecipe
@@ -92,7 +93,8 @@ class FocalPPO(MaskablePPO):
         entropy, moved = np.mean(told, axis=0).tolist()
         self.logger.record("train/entropy_loss", -entropy)
         self.logger.record("train/approx_kl", moved)
-        self.logger.record("train/explained_variance", self._explained())
+        known = explained_variance(self.rollout_buffer.values.ravel(), self.rollout_buffer.returns.ravel())
+        self.logger.record("train/explained_variance", known)
 
     def _loss(self, rows: Any) -> tuple[torch.Tensor, float, float]:
         """The loss of one minibatch, the policy's entropy there, and how far it has moved since."""
@@ -121,11 +123,6 @@ class FocalPPO(MaskablePPO):
             logits_of(self.policy, examples.obs).masked_fill(~examples.mask, ppo.NEVER), 1
         )
         return (examples.log_p.exp() * (examples.log_p - log_p)).sum(1).mean()
-
-    def _explained(self) -> float:
-        values, returns = self.rollout_buffer.values.ravel(), self.rollout_buffer.returns.ravel()
-        spread = returns.var()
-        return float("nan") if spread == 0 else float(1 - (returns - values).var() / spread)
 
 
 def logits_of(policy: Any, obs: torch.Tensor) -> torch.Tensor:

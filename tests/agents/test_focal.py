@@ -135,11 +135,6 @@ def test_what_the_champion_handles_holds_the_update_back(update, held):
     assert 0 < reports[-1].focal_kl < 0.5 * float(model.divergence(examples).detach())
 
 
-def test_more_weight_keeps_the_update_nearer(update, held):
-    one, inputs = update(focal_weight=30.0)
-    assert chain(one, inputs)[1][-1].focal_kl < held[3][-1].focal_kl
-
-
 def test_a_chunk_needs_nothing_but_its_state(held):
     one, inputs, states, _ = held
     np.random.seed(11)
@@ -185,6 +180,23 @@ def test_examples_leave_out_the_seasons_that_the_teacher_fails(champion):
     few = handled_rows(policy, seasons, 100, 0)
     assert few.obs.shape == (100, rows.obs.shape[1])
     assert few.mask.any(axis=1).all()
+
+
+def test_examples_may_come_from_where_the_teacher_serves_today(update, champion):
+    policy, busy = load_policy(champion), {"orders_per_day": 9.0}
+    here = learner.examples_of(update(focal_kwargs=busy)[0], policy)
+    there = learner.examples_of(update(env_kwargs=SHORT | busy)[0], policy)
+    assert here.obs.equal(there.obs)
+    assert not here.obs[:500].equal(learner.examples_of(update()[0], policy).obs[:500])
+
+
+def test_a_lower_temperature_leaves_the_teacher_fewer_doubts(update, champion):
+    policy = load_policy(champion)
+    doubts = []
+    for temperature in (1.0, 0.25):
+        log_p = learner.examples_of(update(focal_temperature=temperature)[0], policy).log_p
+        doubts.append(-float((log_p.exp() * log_p).sum(1).mean()))
+    assert 0 <= doubts[1] < 0.7 * doubts[0]
 
 
 def test_a_teacher_goes_by_the_name_that_the_factory_gives_its_folder(champion, tmp_path):
