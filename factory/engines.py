@@ -95,8 +95,8 @@ class Engine(Protocol):
     def cancel(self, ticket: int) -> None:
         """Stop a call; `wait` never speaks of it again."""
 
-    def expect(self, waiting: Sequence[Resources]) -> None:
-        """Be told what waits, so that a cluster may grow, and shrink again."""
+    def expect(self, wanted: Sequence[Resources]) -> None:
+        """Be told what runs and what waits, so that a cluster may grow, and shrink again."""
 
     def close(self) -> None:
         """Give back what was started."""
@@ -145,7 +145,7 @@ class LocalEngine:
         """Forget a call that was not begun."""
         self._queue = deque(one for one in self._queue if one[0] != ticket)
 
-    def expect(self, waiting: Sequence[Resources]) -> None:
+    def expect(self, wanted: Sequence[Resources]) -> None:
         """Stay as it is."""
 
     def close(self) -> None:

@@ -81,7 +81,8 @@ class Foreman:
             WorkgymError: a task's own refusal, which another try would repeat.
         """
         known = self._lease()
-        self.engine.expect([work.resources for work in self._waiting])
+        at_work = [work for work, _ in self._running.values()]
+        self.engine.expect([work.resources for work in (*at_work, *self._waiting)])
         if known:
             timeout = 0.0
         elif not self._running and self._waiting:
@@ -92,7 +93,9 @@ class Foreman:
     def _lease(self) -> list[tuple[Work, Committed]]:
         """Ask for what the engine has room for; gives back what is done already."""
         now = time.time()
-        room = 2 * self.engine.slots - sum(work.weight for work, _ in self._running.values())
+        slots = self.engine.slots
+        queue = slots if slots > 1 else 0  # nobody waits for a chunk's commit, and others may do the rest
+        room = slots + queue - sum(work.weight for work, _ in self._running.values())
         ready = _that_fit(sorted((one for one in self._waiting if one.ready_at <= now), key=_order), room)
         if not ready:
             return []

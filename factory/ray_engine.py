@@ -24,6 +24,7 @@ _STORE_BYTES = 150_000_000
 _LONGEST_TEMP = 40  # characters: Ray's sockets below it must fit into 107
 _COUNT_S = 2.0  # between two counts of the cluster's cores
 _SAME_START_S = 2.0
+_MOST_BUNDLES = 1000  # that a cluster is asked to hold at once
 
 
 class RayEngine:
@@ -61,7 +62,7 @@ class RayEngine:
 
     def submit(self, call: Call) -> int:
         """Take a call; joins or starts Ray when it is the first."""
-        self._begin()
+        self.begin()
         self._tickets += 1
         needs = call.resources
         task = self._remote.options(
@@ -95,15 +96,15 @@ class RayEngine:
             del self._references[reference]
             ray.cancel(reference, force=True)
 
-    def expect(self, waiting: Sequence[Resources]) -> None:
+    def expect(self, wanted: Sequence[Resources]) -> None:
         """Ask the cluster's autoscaler for room; one that was started here cannot grow."""
-        wanted = [needs.bundle() for needs in waiting]
-        if self._address is None or self._remote is None or wanted == self._expected:
+        bundles = [needs.bundle() for needs in wanted[:_MOST_BUNDLES]]
+        if self._address is None or self._remote is None or bundles == self._expected:
             return
-        from ray.autoscaler.sdk import request_resources
+        from ray.autoscaler import sdk
 
-        request_resources(bundles=wanted)
-        self._expected = wanted
+        sdk.request_resources(bundles=bundles)
+        self._expected = bundles
 
     def close(self) -> None:
         """Stop asking for room, stop what still runs, and stop Ray where it was started here."""
@@ -123,7 +124,8 @@ class RayEngine:
     def _book(self) -> Path:
         return self._home / "ray-processes" / f"{os.getpid()}.json"
 
-    def _begin(self) -> None:
+    def begin(self) -> None:
+        """Join or start Ray, where that was not done yet."""
         if self._remote is not None:
             return
         import ray

@@ -18,6 +18,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from sqlalchemy.exc import OperationalError
 
 from workgym.factory.artifacts import Tampered
 from workgym.factory.engines import Engine, make_engine
@@ -77,6 +78,10 @@ def main() -> None:
     except WorkgymError as error:
         err.print(f"factory: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
         sys.exit(exit_code(error))
+    except OperationalError as error:
+        said = f"factory: the registry's database does not answer: {error.orig}; run the same command again"
+        err.print(said, style="red", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(EXIT_CODES[InfrastructureFault])
     except (typer.Abort, KeyboardInterrupt):
         err.print("factory: interrupted; run the same command again to continue", style="yellow")
         sys.exit(INTERRUPTED)

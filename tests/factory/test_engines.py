@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from workgym.factory.engines import ENGINES, Answer, Call, Engine, Finished, Resources, make_engine
-from workgym.factory.ray_engine import reap
+from workgym.factory.ray_engine import RayEngine, reap
 from workgym.services.kernel import BadInput
 
 
@@ -96,6 +96,23 @@ def test_a_killed_worker_is_a_loss_and_no_error(tmp_path: Path) -> None:
         assert "WorkerCrashedError" in one.lost
     finally:
         engine.close()
+
+
+def test_a_cluster_is_asked_for_what_runs_and_waits_and_released_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ray.autoscaler import sdk
+
+    asked: list[Any] = []
+    monkeypatch.setattr(sdk, "request_resources", lambda *, bundles: asked.append(bundles))
+    monkeypatch.setattr(RayEngine, "slots", 1)
+    engine = RayEngine(tmp_path, "head:6379")
+    engine._remote = object()  # joined
+    needs = [Resources(cpus=2, memory_mb=1), Resources(custom={"big": 1})]
+    for _ in range(3):
+        engine.expect(needs)
+    engine.close()
+    assert asked == [[{"CPU": 2, "memory": 2**20}, {"CPU": 1.0, "big": 1}], []]
 
 
 def test_an_unknown_engine_is_named_with_the_nearest(tmp_path: Path) -> None:
