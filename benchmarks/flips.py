@@ -1,7 +1,8 @@
 """What an update breaks, and what it gains: plain fine-tuning beside positive-congruent training.
 
     nice -n 10 python -m benchmarks.flips     # three seeds, about seven CPU minutes on one core
-    python -m benchmarks.flips --seeds 0 --weights 0 1 --champion-steps 65536 --steps 65536 --seasons 8
+    python -m benchmarks.flips --before 14 --after 14 --seeds 0     # an update that learns nothing new
+    python -m benchmarks.flips --seeds 0 --weights 0 1 --champion-steps 262144 --steps 262144 --seasons 8
 
 The champion has learned in a quiet shop and serves there. Then the shop grows tenfold: the update starts
 from the champion and plays the peak alone, as an update does that learns from the latest weeks. The gate
@@ -33,7 +34,7 @@ from workgym.factory.evaluate import evaluate, gate_suite
 from workgym.factory.records import Scorecard
 
 ENV = "workgym/Orders-v0"
-QUIET, PEAK = {"orders_per_day": 4.0}, {"orders_per_day": 40.0}
+QUIET, PEAK = 4.0, 40.0  # orders a day
 PEAK_SHARE = 4  # quiet seasons for every season of the peak, which has ten times the orders
 BUDGET = 0.003  # of the seasons that may flip, when a weight is picked
 KEPT, HALVED = 0.85, 0.5  # shares of plain fine-tuning's gain and flips that the picked weight should reach
@@ -69,10 +70,15 @@ def trained(fields: Mapping[str, Any], inputs: Mapping[str, Files] | None = None
     return policy_from(recipe, state), time.process_time() - began
 
 
-def judged(policy: Policy, seasons: int) -> Cards:
-    quiet = gate_suite(ENV, QUIET, per_family=seasons)
-    peak = gate_suite(ENV, PEAK, per_family=max(seasons // PEAK_SHARE, 1))
-    return Cards(evaluate(policy, quiet, QUIET), evaluate(policy, peak, PEAK))
+def shop(orders: float) -> dict[str, float]:
+    return {"orders_per_day": orders}
+
+
+def judged(policy: Policy, given: argparse.Namespace) -> Cards:
+    seasons = given.seasons, max(given.seasons // PEAK_SHARE, 1)
+    shops = shop(given.before), shop(given.after)
+    suites = [gate_suite(ENV, *one) for one in zip(shops, ("gate", "gate"), seasons, strict=True)]
+    return Cards(*(evaluate(policy, suite, one) for suite, one in zip(suites, shops, strict=True)))
 
 
 def compared(candidate: Cards, champion: Cards, cpu_seconds: float) -> Row:
@@ -94,8 +100,9 @@ def compared(candidate: Cards, champion: Cards, cpu_seconds: float) -> Row:
 def updates(seed: int, given: argparse.Namespace) -> dict[float, Row]:
     """One champion and its updates, by weight."""
     steps = {"steps": given.champion_steps, "chunk_steps": given.champion_steps}
-    files, _ = trained({"env_id": ENV, **PRESETS["profit"], "env_kwargs": QUIET, "seed": seed, **steps})
-    champion, digest = judged(load_policy(files), given.seasons), files_digest(files)
+    where = {"env_kwargs": shop(given.before)}
+    files, _ = trained({"env_id": ENV, **PRESETS["profit"], **where, "seed": seed, **steps})
+    champion, digest = judged(load_policy(files), given), files_digest(files)
     handled = [f"{card.success.mean():.1%} of {len(card.success):,}" for card in champion]
     print(f"\nseed {seed}: the champion handles {handled[0]} quiet seasons, {handled[1]} of the peak\n")
     print(HEAD, flush=True)
@@ -104,15 +111,15 @@ def updates(seed: int, given: argparse.Namespace) -> dict[float, Row]:
         recipe = {
             "env_id": ENV,
             **PRESETS["update"],
-            "env_kwargs": PEAK,
-            "focal_kwargs": QUIET,
+            "env_kwargs": shop(given.after),
+            "focal_kwargs": shop(given.before),
             "teacher": digest,
             "focal_weight": weight,
             "seed": seed,
             "steps": given.steps,
         }
         candidate, cpu_seconds = trained(recipe, {digest: files})
-        rows[weight] = compared(judged(load_policy(candidate), given.seasons), champion, cpu_seconds)
+        rows[weight] = compared(judged(load_policy(candidate), given), champion, cpu_seconds)
         print(line(weight, rows[weight]), flush=True)
     return rows
 
@@ -146,6 +153,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--weights", type=float, nargs="+", default=[0.0, 0.1, 0.3, 1.0, 3.0])
+    parser.add_argument("--before", type=float, default=QUIET, help="orders a day where the champion serves")
+    parser.add_argument("--after", type=float, default=PEAK, help="orders a day of what the update plays")
     parser.add_argument("--champion-steps", type=int, default=800_000)
     parser.add_argument("--steps", type=int, default=500_000, help="of every update")
     parser.add_argument("--seasons", type=int, default=512, help="quiet ones of each family")
