@@ -56,7 +56,7 @@ class Stage(NamedTuple):
     Attributes:
         start: first chunk of the stage.
         changes: what its recipe has in place of the base's fields.
-        parent: SHA-256 of the state that it went on from where it was found; empty where nobody looked.
+        parent: SHA-256 of the state before it, where it was found; empty at the beginning, or unknown.
     """
 
     start: int

@@ -137,7 +137,7 @@ def by_asha(search: Search) -> Found:
     members = [config_of(one) for one in asked]
     population = Population(RECIPE, ENV, {}, seed=0, per_family=TRAIN_SEASONS, stops=RUNGS)
     began = time.monotonic()
-    with alone(search.spec.seed), tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, alone(search.spec.seed, Path(folder)):
         tuner = tune.Tuner(
             tune.with_parameters(Noting, population=population),
             param_space=members[0],

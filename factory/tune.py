@@ -14,7 +14,7 @@ import os
 import random
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from ray import tune
 
 from workgym.agents import training
 from workgym.agents.schedule import ScheduleRecipe, continued, stages_of
+from workgym.factory.ray_engine import RayEngine
 from workgym.factory.space import SearchSpec
 
 VALUE = "profit_per_case"
@@ -109,12 +110,12 @@ class Member(tune.Trainable):
         return {VALUE: value, "chunks": self.k, "done": self.k == stops[-1]}
 
     def _chunk(self, recipe: Any) -> None:
+        parent = _digest(self.state) if self.state else ""
         if not self.state:
             self.state = training.initial_state(recipe)
         elif self.lineage[-1][1] != self.changes:
             before = self.population.recipe(self.lineage[-1][1])
             self.state = continued(self.state, self.k, before, recipe)
-        parent = _digest(self.state)
         self.state, _ = training.train_chunk(recipe, self.k, self.state)
         self.lineage.append((self.k, self.changes, parent))
         self.k += 1
@@ -150,7 +151,7 @@ def evolve(spec: SearchSpec, population: Population, members: Sequence[Mapping[s
     Raises:
         RuntimeError: a member's worker was lost too often, or its training refused.
     """
-    with alone(spec.seed), tempfile.TemporaryDirectory(prefix="workgym-tune-") as folder:
+    with tempfile.TemporaryDirectory(prefix="workgym-") as folder, alone(spec.seed, Path(folder)):
         tuner = tune.Tuner(
             tune.with_resources(
                 tune.with_parameters(Member, population=population), {"cpu": 1, _here(): 0.001}
@@ -163,7 +164,7 @@ def evolve(spec: SearchSpec, population: Population, members: Sequence[Mapping[s
                 reuse_actors=True,
             ),
             run_config=tune.RunConfig(
-                storage_path=folder,
+                storage_path=f"{folder}/tune",
                 verbose=0,
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=True),
                 failure_config=tune.FailureConfig(max_failures=LOSSES),
@@ -218,33 +219,24 @@ def _here() -> str:
 
 
 @contextmanager
-def alone(seed: int) -> Iterator[None]:
+def alone(seed: int, home: Path) -> Iterator[None]:
     """Ray, begun here unless it runs; Tune without its own loggers; its dice thrown from a seed."""
-    before, dice = {name: os.environ.get(name) for name in _QUIET}, random.getstate()
+    kept, dice = {name: os.environ.get(name) for name in _QUIET}, random.getstate()
     log = logging.getLogger("ray.tune")
     level = log.level
-    log.setLevel(logging.ERROR)
-    os.environ.update(_QUIET)
-    started = not ray.is_initialized()
-    if started:
-        ray.init(
-            include_dashboard=False,
-            object_store_memory=150_000_000,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
-    random.seed(seed)
     try:
-        yield
+        with closing(RayEngine(home)) as engine:
+            log.setLevel(logging.ERROR)
+            os.environ.update(_QUIET)
+            engine.begin()
+            random.seed(seed)
+            yield
     finally:
         random.setstate(dice)
         log.setLevel(level)
-        if started:
-            ray.shutdown()
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name)
-            else:
+        for name, value in kept.items():
+            os.environ.pop(name, None)
+            if value is not None:
                 os.environ[name] = value
 
 
