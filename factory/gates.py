@@ -356,7 +356,10 @@ def judge(
     bootstrap: bool = False,
     lab: Lab | None = None,
 ) -> list[Verdict]:
-    """Ask each named gate, in the order given.
+    """Ask each named gate; the verdicts in the order given.
+
+    Gates that play are asked last, and no more once a gate has failed: they cost time, and a sealed suite
+    that is shown to a candidate without a chance is worn out for nothing.
 
     Args:
         candidate: results of the policy that wants in.
@@ -368,11 +371,16 @@ def judge(
         lab: where gates can let the policies play; those that need one are inconclusive without it.
     """
     asked = configure({**gates, "bootstrap": gates.get("bootstrap", {})}, candidates)
-    return [
-        _GATES[name](candidate, champion, options, lab)
-        for name, options in asked.items()
-        if bootstrap or name != "bootstrap"
-    ]
+    named = [name for name in asked if bootstrap or name != "bootstrap"]
+    said: dict[str, Verdict] = {}
+    for name in sorted(named, key=lambda one: _GATES[one].plays):
+        failed = [verdict.gate for verdict in said.values() if verdict.outcome is Outcome.FAIL]
+        if failed and _GATES[name].plays:
+            finding = undecided(f"was not played, {failed[0]} failed (n={candidate.n})", {"n": candidate.n})
+            said[name] = Verdict(name, *finding, candidate.policy, champion.policy, candidate.suite)
+        else:
+            said[name] = _GATES[name](candidate, champion, asked[name], lab)
+    return [said[name] for name in named]
 
 
 def promotable(verdicts: list[Verdict]) -> bool:

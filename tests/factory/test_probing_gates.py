@@ -104,6 +104,17 @@ def test_every_option_has_a_default_and_a_reason(name: str) -> None:
     configure({name: {}})
 
 
+def test_a_candidate_that_failed_is_not_played_and_wears_nothing_out() -> None:
+    uses = Remembered()
+    here = lab(make_baseline(ENV, "hold"), uses=uses)
+    ours, theirs = (here.play(who, per_family=16) for who in (CANDIDATE, CHAMPION))
+    verdicts = judge(ours, theirs, {"generalisation": {}, "no-harm": {}}, lab=here)
+    assert [verdict.gate for verdict in verdicts] == ["generalisation", "no-harm"]
+    assert [verdict.outcome for verdict in verdicts] == [Outcome.INCONCLUSIVE, Outcome.FAIL]
+    assert verdicts[0].sentence == f"was not played, no-harm failed (n={ours.n})"
+    assert not uses.seen
+
+
 # robustness
 
 
