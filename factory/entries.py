@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from enum import StrEnum
+from functools import cache
 from typing import Any, TypeVar, get_type_hints
 
 from workgym.factory.records import Outcome
@@ -238,9 +239,14 @@ class ModelSummary:
 
 def entry(kind: type[E], row: Any) -> E:
     """Copy a table's row into its frozen record."""
+    return kind(**{name: _read(hint, getattr(row, name)) for name, hint in _hints(kind)})
+
+
+@cache
+def _hints(kind: Any) -> tuple[tuple[str, Any], ...]:
+    """The fields of a record with their types."""
     hints = get_type_hints(kind)
-    record: Any = kind
-    return kind(**{f.name: _read(hints[f.name], getattr(row, f.name)) for f in fields(record)})
+    return tuple((one.name, hints[one.name]) for one in fields(kind))
 
 
 def _read(hint: Any, value: Any) -> Any:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
 import gymnasium as gym
-import numpy as np
 
 from workgym.agents.baselines import baselines, make_baseline
 from workgym.agents.policy import Policy
@@ -16,6 +14,7 @@ from workgym.envs.base import Env
 from workgym.envs.contract import Task
 from workgym.factory.entries import ModelVersion
 from workgym.factory.evaluate import evaluate
+from workgym.factory.flipped import Flip, flipped, replayed
 from workgym.factory.judging import card_of, pipeline_of, policy_of, suite_of
 from workgym.factory.pipeline import Pipeline
 from workgym.factory.records import Scorecard
@@ -39,23 +38,6 @@ class Contender:
 
     def __str__(self) -> str:
         return str(self.version) if self.version else self.who
-
-
-@dataclass(frozen=True)
-class Flip:
-    """A scenario that one of two handles.
-
-    Attributes:
-        a_profit: what the first earned, in the env's unit.
-        b_profit: what the second earned.
-        replay: a command that plays both, side by side.
-    """
-
-    family: str
-    seed: int
-    a_profit: int
-    b_profit: int
-    replay: str
 
 
 @dataclass(frozen=True)
@@ -101,17 +83,9 @@ def flips(registry: Registry, model: str, a: str, b: str, family: str | None = N
         raise BadInput(did_you_mean("family", family, sorted(known)))
     ours, theirs = (contender(registry, pipeline, who) for who in (a, b))
     first, second = (_card(registry, one, pipeline, suite) for one in (ours, theirs))
-    found: dict[bool, list[Flip]] = {True: [], False: []}
-    count = 0
-    for at, there in _both(first, second):
-        if family in (None, first.family[at]):
-            count += 1
-            if first.success[at] != second.success[there]:
-                flip = _flip(model, a, b, pipeline, first, at, second, there)
-                found[bool(first.success[at])].append(flip)
-    lost, won = (tuple(sorted(found[kind], key=_dearest)) for kind in (True, False))
+    found = flipped(first, second, replayed(model, a, b, pipeline.suite.split), family)
     unit = task_of(pipeline.env, pipeline.env_kwargs).unit
-    return Flips(str(ours), str(theirs), suite.digest, unit, count, lost, won)
+    return Flips(str(ours), str(theirs), suite.digest, unit, found.n, found.lost, found.won)
 
 
 def task_of(env_id: str, env_kwargs: Mapping[str, Any]) -> Task:
@@ -153,25 +127,3 @@ def _card(registry: Registry, one: Contender, pipeline: Pipeline, suite: Suite) 
     if one.version is not None:
         return card_of(registry, one.version, pipeline, suite)
     return evaluate(one.policy, suite, pipeline.env_kwargs)
-
-
-def _both(first: Scorecard, second: Scorecard) -> list[tuple[int, int]]:
-    """Positions of the scenarios that neither lost to a fault."""
-    place = {scenario: at for at, scenario in enumerate(zip(second.family, second.seed, strict=True))}
-    ours = enumerate(zip(first.family, first.seed, strict=True))
-    return [(at, place[scenario]) for at, scenario in ours if scenario in place]
-
-
-def _flip(
-    model: str, a: str, b: str, pipeline: Pipeline, first: Scorecard, at: int, second: Scorecard, there: int
-) -> Flip:
-    family, seed = first.family[at], first.seed[at]
-    words = ["factory", "replay", model, a, "--family", family, "--seed", str(seed), "--against", b]
-    if pipeline.suite.split != "gate":
-        words += ["--split", pipeline.suite.split]
-    profits = (int(np.asarray(first.profit)[at]), int(np.asarray(second.profit)[there]))
-    return Flip(family, seed, *profits, shlex.join(words))
-
-
-def _dearest(flip: Flip) -> tuple[int, str, int]:
-    return -abs(flip.a_profit - flip.b_profit), flip.family, flip.seed
