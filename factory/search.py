@@ -108,7 +108,12 @@ class Bench:
         )
 
     def tell(self, search: Search, trials: Sequence[Trial]) -> None:
-        """Keep where a search's trials stand."""
+        """Keep where a search's trials stand.
+
+        Raises:
+            Fenced: the run is no longer ours.
+        """
+        self.registry.require_driving(self.run_id)
         record_trials(self.registry.database, self.run_id, search.variant.name, trials)
 
     def _worth(self, search: Search, jobs: Sequence[Job], chunks: int) -> list[float]:

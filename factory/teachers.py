@@ -74,6 +74,8 @@ def train_in_turns(
         for one in train(jobs):
             done[one.job.name] = one
             teachers[f"{OF_THIS_RUN}{one.job.name}"] = one.files
+            found_by = one.job.variant.partition(".")[0]  # a search names its winners tuned.4, the best first
+            teachers.setdefault(f"{OF_THIS_RUN}{found_by}/{one.job.recipe.seed}", one.files)
     waiting = [name for name in teachers_of(pipeline) if name not in teachers]
     if waiting:
         tell(f"not trained: what learns from {', '.join(waiting)}, who does not serve yet")

@@ -9,22 +9,25 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from workgym.agents.policy import files_digest
 from workgym.factory import evaluate
 from workgym.factory.engines import Finished, LocalEngine
 from workgym.factory.foreman import Foreman
 from workgym.factory.pipeline import Pipeline, read_pipeline
-from workgym.factory.plan import plan
+from workgym.factory.plan import Job, plan
 from workgym.factory.registry import open_registry
 from workgym.factory.run import run
-from workgym.factory.search import Bench, searches
-from workgym.factory.train import CHUNK, Progress, Trainings
+from workgym.factory.search import Bench, Search, searches
+from workgym.factory.space import SearchSpec
+from workgym.factory.teachers import train_in_turns
+from workgym.factory.train import CHUNK, Progress, Trained, Trainings
 from workgym.factory.trials import Trial, trials_of
 from workgym.services.kernel import BadInput
 
@@ -239,6 +242,24 @@ def test_searched_variants_are_not_planned_but_others_are() -> None:
     whole = Pipeline.model_validate({**PIPELINE, "variants": [beside, {"name": "tuned", "search": SEARCH}]})
     assert [job.name for job in plan(whole)] == ["plain/0"]
     assert [search.variant.name for search in searches(whole)] == ["tuned"]
+
+
+def test_who_learns_from_a_searched_variant_learns_from_its_best() -> None:
+    student = {"name": "student", "teacher": "variant:tuned", "recipe": {"algorithm": "distil"}}
+    both = [{"name": "tuned", "search": SEARCH}, student]
+    whole = Pipeline.model_validate({**PIPELINE, "training": {}, "variants": both})
+    search = Search(whole, whole.variants[0], SearchSpec.model_validate({**SEARCH, "rungs": [1]}))
+    winners = [search.job(4, {"gamma": 0.9}), search.job(2, {"gamma": 0.95})]
+
+    def trained(jobs: Sequence[Job]) -> list[Trained]:
+        return [
+            Trained(job, {"policy.json": job.name.encode()}, Progress(job, 1, 1, 1, ()), False)
+            for job in jobs
+        ]
+
+    *found, last = train_in_turns(whole, {}, winners, trained, lambda _: None)[::-1]
+    assert [one.job.name for one in found] == ["tuned.2/0", "tuned.4/0"]
+    assert last.job.recipe.to_dict()["teacher"] == files_digest({"policy.json": b"tuned.4/0"})
 
 
 @pytest.mark.parametrize(
