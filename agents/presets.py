@@ -19,7 +19,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "small": {**_COMMON, "violation_cost": 1000, "net": (16, 16)},
     # Looks two days ahead instead of one.
     "patient": {**_COMMON, "violation_cost": 1000, "gamma": 0.975, "gae_lambda": 0.95},
-    # RLlib's PPO for the fewest CPU seconds that earn clearly more than the best rule: two thirds of what
+    # RLlib's PPO for the fewest CPU seconds that earn clearly more than the best rule: over half of what
     # `profit` gains on it, from an eighth of the decisions.
     "rllib": {
         "algorithm": "rllib-ppo",
