@@ -143,7 +143,7 @@ def code_digest() -> str:
     """Content hash of the code and the libraries that a training runs."""
     root = Path(__file__).resolve().parent.parent
     whole = hashlib.sha256(
-        json.dumps(_libraries(("torch", "stable-baselines3", "sb3-contrib", "numpy"))).encode()
+        json.dumps(_libraries(("torch", "stable-baselines3", "sb3-contrib", "ray", "numpy"))).encode()
     )
     for folder in _TRAINS:
         for path in sorted((root / folder).rglob("*.py")):
