@@ -102,9 +102,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
             run("docker", "image", "rm", "--force", image, check=False)
 
 
-CHUNKS = "SELECT seq, artifact FROM tasks WHERE kind = 'chunk' AND status = 'committed' ORDER BY seq, artifact"
-    "SELECT grp, seq, artifact FROM tasks WHERE kind = 'chunk' AND status = 'committed' ORDER BY grp, seq"
-)
+CHUNKS = "SELECT seq, artifact FROM tasks WHERE kind = 'chunk' ORDER BY seq, artifact"
 TRIES = "SELECT worker, outcome FROM attempts"
 
 
