@@ -10,7 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from workgym.factory.explain import Explanation
-from workgym.factory.flips import Flip, Flips
+from workgym.factory.flipped import Flip
+from workgym.factory.flips import Flips
 from workgym.factory.proof import Proof
 from workgym.factory.replay import Decision, Season, parting
 
