@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from workgym.factory.entries import ModelVersion
+from workgym.factory.entries import HistoryLine, ModelVersion
 from workgym.factory.evaluate import evaluate, gate_suite
 from workgym.factory.judging import (
     card_of,
+    env_version,
     judge_against,
     lab_of,
     opponent_of,
@@ -38,8 +39,34 @@ def gate_again(registry: Registry, model: str, number: int, alias: str | None = 
     tried = sum(_was_tried(one) for one in registry.list_versions(model) if one.run_id == version.run_id)
     lab = lab_of(pipeline, registry, version.artifact_digest, opponent)
     verdicts = judge_against(pipeline, release, card, opponent, max(tried, 1), lab)
-    registry.record_verdicts(version, verdicts, generation=opponent.generation, alias=release.alias)
+    registry.record_verdicts(
+        version,
+        verdicts,
+        generation=opponent.generation,
+        alias=release.alias,
+        env_version=env_version(pipeline),
+    )
     return verdicts
+
+
+def promote_by_hand(
+    registry: Registry, model: str, number: int, alias: str, *, actor: str, reason: str
+) -> HistoryLine:
+    """Let a version serve whose verdicts are about today's env, suite and champion.
+
+    Raises:
+        Stale: they are about others; gate the version again.
+        Refused: a required gate did not pass it, or somebody rejected it.
+    """
+    generation = registry.generation(model, alias)
+    version = registry.version(model, number)
+    today: dict[str, str] = {}
+    if "variants" in registry.run(version.run_id).spec:  # who was registered by hand has no pipeline
+        pipeline = pipeline_of(registry, version)
+        today = {"env_version": env_version(pipeline), "suite_digest": suite_of(pipeline).digest}
+    return registry.promote(
+        model, number, alias, expected_generation=generation, actor=actor, reason=reason, **today
+    )
 
 
 def _was_tried(version: ModelVersion) -> bool:

@@ -365,6 +365,8 @@ class Desk:
                 run_id=self.record.id,
                 profile=spec.profile,
                 given_up=chosen.given_up,
+                env_version=self.record.env_version,
+                suite_digest=self.suite.digest,
             )
         except Unapproved as waiting:
             return Released(spec, opponent, judged, None, f"{waiting}: {name} {why}")

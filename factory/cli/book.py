@@ -100,13 +100,14 @@ def promote(
 ) -> None:
     """Let a version serve; refused unless every required gate passed against today's champion.
 
+    Verdicts on another env or suite than today's, or another champion, are stale: exit code 5.
+
     Example: factory promote orders 3 --reason "smaller, and nothing lost"
     """
+    from workgym.factory.again import promote_by_hand
+
     with workspace(home) as (registry, _):
-        generation = registry.generation(model, alias)
-        line = registry.promote(
-            model, version, alias, expected_generation=generation, actor=actor(), reason=reason
-        )
+        line = promote_by_hand(registry, model, version, alias, actor=actor(), reason=reason)
     say(
         as_json,
         line,
