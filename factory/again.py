@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from workgym.factory.entries import HistoryLine, ModelVersion
 from workgym.factory.evaluate import evaluate, gate_suite
 from workgym.factory.judging import (
@@ -60,7 +62,7 @@ def promote_by_hand(
     """
     generation = registry.generation(model, alias)
     version = registry.version(model, number)
-    today: dict[str, str] = {}
+    today: dict[str, Any] = {}
     if "variants" in registry.run(version.run_id).spec:  # who was registered by hand has no pipeline
         pipeline = pipeline_of(registry, version)
         today = {"env_version": env_version(pipeline), "suite_digest": suite_of(pipeline).digest}
