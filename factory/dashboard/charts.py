@@ -62,6 +62,8 @@ class Chart:
 
     Attributes:
         level: where the dashed line of the baseline goes.
+        bottom: value at the lower end.
+        top: value at the upper end.
     """
 
     height: float
@@ -69,6 +71,8 @@ class Chart:
     across: tuple[Tick, ...]
     up: tuple[Tick, ...]
     level: float | None
+    bottom: float
+    top: float
 
 
 def curves(series: Sequence[Series], level: float | None, height: float = CURVES) -> Chart | None:
@@ -99,6 +103,8 @@ def curves(series: Sequence[Series], level: float | None, height: float = CURVES
         across=tuple(Tick(round(at / wide * 100, 3), compact(at)) for at in across),
         up=tuple(Tick(down(value), compact(value)) for value in up),
         level=None if level is None else down(level),
+        bottom=low,
+        top=high,
     )
 
 
@@ -186,3 +192,72 @@ def scale(intervals: Sequence[tuple[float, float | None, float | None]]) -> Scal
 def signed(value: float) -> str:
     """A difference, with a true minus sign."""
     return "0" if value == 0 else f"{'+' if value > 0 else '−'}{compact(abs(value))}"
+
+
+@dataclass(frozen=True)
+class Spot:
+    """A thing with two numbers.
+
+    Attributes:
+        kind: a word of the style sheet.
+        title: the whole of it in words.
+        at: end of the address of its page; empty where it has none.
+        label: drawn beside it where it matters most.
+    """
+
+    across: float
+    up: float
+    kind: str
+    title: str
+    at: str = ""
+    label: str = ""
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """Spots between two axes: (percent from the left, pixels from the top, spot)."""
+
+    height: float
+    spots: tuple[tuple[float, float, Spot], ...]
+    across: tuple[Tick, ...]
+    up: tuple[Tick, ...]
+
+
+def cloud(spots: Sequence[Spot], logarithmic: bool = False, height: float = CURVES) -> Cloud | None:
+    """A scatter, or None where there is nothing to draw; what matters is drawn last, on top."""
+    if not spots:
+        return None
+    values = [spot.across for spot in spots]
+    logarithmic = logarithmic and min(values) > 0
+    across = powers(min(values), max(values)) if logarithmic else ticks(min(values), max(values), 4)
+    up = ticks(min(spot.up for spot in spots), max(spot.up for spot in spots), 4)
+    left, right = _placed(across[0], logarithmic), _placed(across[-1], logarithmic)
+
+    def aside(value: float) -> float:
+        return round((_placed(value, logarithmic) - left) / (right - left) * 100, 3)
+
+    def down(value: float) -> float:
+        return round((up[-1] - value) / (up[-1] - up[0]) * height, 2)
+
+    kinds = list(dict.fromkeys(["unproven", "beaten", "front", "serves", *(spot.kind for spot in spots)]))
+    drawn = sorted(spots, key=lambda spot: kinds.index(spot.kind))
+    return Cloud(
+        height=height,
+        spots=tuple((aside(spot.across), down(spot.up), spot) for spot in drawn),
+        across=tuple(Tick(aside(value), compact(value)) for value in across),
+        up=tuple(Tick(down(value), compact(value)) for value in up),
+    )
+
+
+def _placed(value: float, logarithmic: bool) -> float:
+    return math.log10(value) if logarithmic else value
+
+
+def powers(low: float, high: float) -> list[float]:
+    """1, 2 and 5 times powers of ten from at or below `low` to at or above `high`; few where it is far."""
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1
+    steps = (1, 2, 5) if high / low < 100 else (1,)
+    every = [step * 10.0**power for power in range(first, last + 1) for step in steps]
+    below = [value for value in every if value <= low][-1]
+    above = next(value for value in every if value >= high and value > below)
+    return [value for value in every if below <= value <= above]

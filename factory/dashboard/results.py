@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 
 from workgym.factory.artifacts import Tampered
 from workgym.factory.builtin_gates.improvement import gains_of
 from workgym.factory.entries import Baseline, ModelVersion, RecordedVerdict
+from workgym.factory.gates import select
 from workgym.factory.records import Scorecard
 from workgym.factory.registry import Registry
 from workgym.factory.statistics import Bounds, ratio
@@ -109,8 +111,14 @@ class Cards:
 
     def _reading(self, digest: str) -> Reading:
         found: list[Scorecard] = []
-        trouble = _tried("scorecard", lambda: found.append(self._registry.scorecard(digest)))
+        trouble = _tried("scorecard", lambda: found.append(_parsed(self._registry.artifacts.get(digest))))
         return Reading(found[0] if found else None, trouble)
+
+
+@lru_cache(maxsize=256)
+def _parsed(content: bytes) -> Scorecard:
+    """A scorecard from its verified bytes; reading JSON is most of what a page costs."""
+    return Scorecard.from_json(content.decode())
 
 
 def policy_trouble(registry: Registry, version: ModelVersion) -> str:
@@ -180,6 +188,15 @@ def paired_gain(ours: Scorecard, name: str, theirs: Scorecard | None, level: Lev
 
 def _gain(name: str, theirs: Scorecard, value: float, ends: Bounds) -> Gain:
     return Gain(name, theirs.profit_per_case(), value, _finite(ends.low), _finite(ends.high))
+
+
+def like(theirs: Scorecard, ours: Scorecard) -> Scorecard | None:
+    """Their results on what we played, in our order; None where they did not play all of it."""
+    place = {scenario: at for at, scenario in enumerate(zip(theirs.family, theirs.seed, strict=True))}
+    wanted = list(zip(ours.family, ours.seed, strict=True))
+    if theirs.suite != ours.suite or not place.keys() >= set(wanted):
+        return None
+    return select(theirs, [place[scenario] for scenario in wanted])
 
 
 def families(ours: Scorecard, name: str, theirs: Scorecard | None, level: Level) -> tuple[Family, ...]:

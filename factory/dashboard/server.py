@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import uvicorn
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
@@ -24,8 +24,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from sqlalchemy.exc import DBAPIError
 
 from workgym.factory.dashboard import charts, text, views
+from workgym.factory.dashboard.fronts import AGAINST
 from workgym.factory.dashboard.results import Gain
-from workgym.factory.dashboard.shown import RunLine
+from workgym.factory.dashboard.shown import Curve, RunLine
+from workgym.factory.dashboard.work import STATES
+from workgym.factory.entries import CurvePoint
 from workgym.factory.registry import Registry, open_registry
 from workgym.services.kernel import InfrastructureFault, NotFound, WorkgymError, did_you_mean
 
@@ -63,15 +66,31 @@ def overview(registry: Opened) -> Response:
 
 
 @router.api_route("/models/{name}", methods=READING)
-def model(registry: Opened, name: str, before: Before = None) -> Response:
+def model(
+    registry: Opened, name: str, before: Before = None, release: str | None = None, against: str = ""
+) -> Response:
     """All of a model."""
-    return render("model.html", page=views.model_page(registry, name, before))
+    return render("model.html", page=views.model_page(registry, name, before, release, against))
 
 
 @router.api_route("/models/{name}/versions/{number}", methods=READING)
 def version(registry: Opened, name: str, number: Number) -> Response:
     """All of a version."""
     return render("version.html", page=views.version_page(registry, name, number))
+
+
+@router.api_route("/models/{name}/versions/{number}/card.{kind}", methods=READING)
+def card(registry: Opened, name: str, number: Number, kind: Literal["md", "json"]) -> Response:
+    """A version's model card, to keep."""
+    from workgym.factory import card as cards  # gymnasium is heavy: only where it is needed
+
+    made = cards.card(registry, name, number)
+    text, media = {
+        "md": (cards.to_markdown, "text/markdown"),
+        "json": (cards.to_json, "application/json"),
+    }[kind]
+    kept = {"Content-Disposition": f'attachment; filename="{name}-v{number}.{kind}"'}
+    return Response(text(made), media_type=media, headers=kept)
 
 
 @router.api_route("/runs", methods=READING)
@@ -204,11 +223,17 @@ def render(template: str, status: int = 200, **values: Any) -> Response:
 def chart_of(line: RunLine, small: bool = False) -> charts.Chart | None:
     """A run's learning curves."""
     series = [
-        charts.Series(curve.variant, [(float(point.steps), point.value) for point in curve.points])
+        charts.Series(curve.variant, [(float(point.steps), point.value) for point in _drawn(curve, small)])
         for curve in line.curves
     ]
     level = line.reference.profit if line.reference else None
     return charts.curves(series, level, charts.SPARK if small else charts.CURVES)
+
+
+def _drawn(curve: Curve, small: bool) -> Sequence[CurvePoint]:
+    """A curve's points; a dozen are as many as a small chart can show."""
+    step = max(len(curve.points) // 12, 1) if small else 1
+    return (*curve.points[:-1:step], *curve.points[-1:])
 
 
 def scale_of(gains: list[Gain]) -> charts.Scale:
@@ -225,7 +250,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     pages.filters.update(text.FILTERS)
-    pages.globals.update(chart_of=chart_of, scale_of=scale_of, took=text.took)
+    pages.globals.update(chart_of=chart_of, scale_of=scale_of, took=text.took, states=STATES, against=AGAINST)
     return pages
 
 

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from workgym.factory.dashboard.chain import Chain, Entry
+from workgym.factory.dashboard.evidence import Course
+from workgym.factory.dashboard.fronts import TradeOffs
+from workgym.factory.dashboard.releases import Release, Waiting
 from workgym.factory.dashboard.results import Family, Gain
+from workgym.factory.dashboard.serving import Tiers
+from workgym.factory.dashboard.work import Part, Work
 from workgym.factory.entries import (
     Baseline,
     CurvePoint,
@@ -14,6 +20,8 @@ from workgym.factory.entries import (
     Run,
     Training,
 )
+from workgym.factory.flipped import Flip
+from workgym.factory.mirror import Report
 from workgym.factory.states import TrainingStatus
 
 MISSING = "missing"
@@ -143,10 +151,12 @@ class Model:
         under_way: its runs that go on.
         history: the newest first.
         earlier: how many lines of history are not shown.
+        waiting: versions that earned a protected alias and wait for people.
     """
 
     summary: ModelSummary
     holders: tuple[Holder, ...]
+    waiting: tuple[Waiting, ...]
     under_way: tuple[RunLine, ...]
     latest: Latest
     history: tuple[HistoryLine, ...]
@@ -159,21 +169,53 @@ class Overview:
 
     Attributes:
         older: id of the last run shown where there are older ones.
+        abandoned: runs that anybody may resume, the newest first.
+        mirrors: those that have not heard everything.
     """
 
     models: tuple[Model, ...]
     runs: tuple[RunLine, ...]
     older: int | None
+    abandoned: tuple[Run, ...]
+    ledger: Chain
+    mirrors: tuple[Report, ...]
 
 
 @dataclass(frozen=True)
 class ModelPage:
-    """All of a model; `older` is the last version shown where there are older ones."""
+    """All of a model; `older` is the last version shown where there are older ones.
+
+    Attributes:
+        tiers: how those that serve differ, where more than one does.
+    """
 
     model: Model
+    releases: tuple[Release, ...]
+    trade_offs: TradeOffs | None
+    tiers: Tiers | None
     versions: tuple[VersionLine, ...]
     older: int | None
     runs: tuple[RunLine, ...]
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A version scenario by scenario against another policy.
+
+    Attributes:
+        label: who that is; `number` where it is a version.
+        why: "whom it replaced as champion", for instance.
+        n: scenarios that both played.
+        gained: the version handles them and the other fails, the dearest first; its profit is `a_profit`.
+        lost: likewise, those that the other handles.
+    """
+
+    label: str
+    number: int | None
+    why: str
+    n: int
+    gained: tuple[Flip, ...]
+    lost: tuple[Flip, ...]
 
 
 @dataclass(frozen=True)
@@ -184,6 +226,11 @@ class VersionPage:
         judgements: every verdict, those that count first.
         families: its results by business situation, and over all of them last.
         history: when it began to serve, and when it stopped.
+        courses: how its sequential gates came to be sure.
+        parts: what it was put together from.
+        compared: against whom it replaced, or was judged against.
+        chunks: hashes of its training's chunks, in their order.
+        ledger: the lines about the moves that let it serve.
     """
 
     version: ModelVersion
@@ -197,16 +244,27 @@ class VersionPage:
     trouble: str
     dropped: int
     history: tuple[HistoryLine, ...]
+    courses: tuple[Course, ...]
+    parts: tuple[Part, ...]
+    compared: Compared | None
+    chunks: tuple[str, ...]
+    ledger: tuple[Entry, ...]
 
 
 @dataclass(frozen=True)
 class RunPage:
-    """All of a run."""
+    """All of a run.
+
+    Attributes:
+        assembled: versions that it put together from others, each with its parts.
+    """
 
     line: RunLine
     baselines: tuple[Baseline, ...]
     candidates: tuple[VersionLine, ...]
     level: str
+    work: Work
+    assembled: tuple[tuple[VersionLine, tuple[Part, ...]], ...]
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,13 @@ def plain(value: Any) -> str:
     )
 
 
+def field(value: Any) -> str:
+    """A field of a recipe."""
+    return "–" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
 FILTERS = {
+    "field": field,
     "cents": cents,
     "gained": gained,
     "share": share,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -16,8 +16,12 @@ from fastapi.testclient import TestClient
 from workgym.factory.dashboard.server import create_app
 from workgym.factory.entries import CurvePoint
 from workgym.factory.gates import judge
+from workgym.factory.mirror import sync
+from workgym.factory.profiles import measure, pick
 from workgym.factory.records import Scorecard
 from workgym.factory.registry import open_registry
+from workgym.factory.trials import Trial, record_trials
+from workgym.factory.work import Done, Key
 
 FAMILIES = ("normal", "promotion", "stock-out", "centre-outage", "supplier-late", "remote-heavy")
 PER_FAMILY = 64
@@ -25,6 +29,8 @@ GATES = {"improvement": {}, "flips": {}, "no-harm": {}, "constraints": {}, "late
 RULES = {"cheapest-feasible": 0, "nearest-with-stock": -41, "earliest-promise": -77}
 ENV = "workgym/Orders-v0"
 SUITE = "5" * 64
+CHUNKS = "d" * 64  # the group of a training's chunks
+PROFILE = {"champion": "profit", "edge": "small"}
 
 
 class Working:
@@ -122,7 +128,7 @@ class Floor:
         verdicts = judge(card, opponent, GATES, candidates=4, bootstrap=champion is None)
         return registry.record_verdicts(version, verdicts, generation=registry.generation(self.name))
 
-    def register(self, registry, run, variant, wish, gates):
+    def register(self, registry, run, variant, wish, gates, lineage=None):
         digest = registry.artifacts.put_folder({"policy.json": f"{run.id} {variant}".encode()})
         training = next(one for one in registry.trainings(run.id) if one.variant == variant)
         registry.finish_training(training.id, digest, steps=training.steps, cpu_seconds=training.cpu_seconds)
@@ -134,7 +140,7 @@ class Floor:
             scorecard=card,
             required_gates=gates,
             training_id=training.id,
-            lineage={"variant": variant, "purpose": "a purpose"},
+            lineage=lineage or {"variant": variant, "purpose": "a purpose"},
         )
         return version, card
 
@@ -176,6 +182,165 @@ def fill(folder):
     with floor.open() as registry:
         floor.start(registry, ["steady", "small", "patient"])
     return folder
+
+
+@dataclass
+class House(Floor):
+    """A floor whose model is released twice, protected, searched for, and followed by a mirror."""
+
+    def fill(self):
+        """Everything that the owner of a model may have to look at."""
+        with self.open() as registry:
+            self.first(registry)
+            for alias, people in (("champion", 2), ("edge", 1)):
+                registry.protect(self.name, alias, people, actor="ada", reason="parcels are promises")
+            self.second(registry)
+        self.killed(["steady"])
+        with self.open() as registry:
+            sync(registry.database, Away())
+            sync(registry.database, Away())
+        return self.folder
+
+    def start(self, registry, variants):
+        spec = {
+            "name": self.name,
+            "env": ENV,
+            "gates": GATES,
+            "variants": [{"name": one} for one in variants],
+            "releases": [
+                {"alias": "champion", "profile": "profit"},
+                {"alias": "edge", "profile": "small"},
+                {"alias": "night", "profile": "specialist:promotion"},
+            ],
+        }
+        run = registry.open_run(
+            self.name, spec, env_id=ENV, env_version="orders-v0.1", code_version="0b5c" * 16
+        )
+        for at, variant in enumerate(variants):
+            kind = {"algorithm": "MaskablePPO", "seed": 0, "recipe": {"variant": variant}}
+            training = registry.start_training(run.id, variant, **kind)
+            registry.append_curve(training.id, curve(at, run.id))
+        return run
+
+    def first(self, registry):
+        """Two releases of one run; the cheap one gives up profit, in numbers."""
+        run = self.start(registry, ["steady", "small", "patient"])
+        rules = [scorecard(rule, gain, seed=1) for rule, gain in RULES.items()]
+        for card in rules:
+            registry.record_baseline(run.id, card)
+        wishes = {"steady": (38, 0), "small": (21, 0), "patient": (52, 0)}
+        sizes = {"steady": 90_000, "small": 11_000, "patient": 640_000}
+        made = {
+            name: self.register(registry, run, name, wish, [*GATES, "bootstrap"])
+            for name, wish in wishes.items()
+        }
+        for alias in ("champion", "edge"):
+            for name, (version, card) in made.items():
+                self.judged(registry, version, card, rules[0], alias, bytes_=sizes[name])
+            found = {version.version: registry.measures(version, alias) for version, _ in made.values()}
+            chosen = pick(found, PROFILE[alias], {})
+            registry.promote(
+                self.name,
+                chosen.number,
+                alias,
+                expected_generation=0,
+                actor="factory run",
+                reason=chosen.sentence,
+                run_id=run.id,
+                profile=PROFILE[alias],
+                given_up=chosen.given_up,
+            )
+        registry.finish_run(run.id, "two releases")
+
+    def judged(self, registry, version, card, opponent, alias, bytes_):
+        generation = registry.generation(self.name, alias)
+        verdicts = judge(card, opponent, GATES, candidates=3, bootstrap=generation == 0)
+        registry.record_verdicts(version, verdicts, generation=generation, alias=alias)
+        measures = measure(card, opponent, bytes_=bytes_, cpu_seconds=41.5)
+        registry.record_measures(version, alias, measures)
+
+    def second(self, registry):
+        """Work that was lost and done again, a search, a router, and a version that waits for people."""
+        run = self.start(registry, ["wide", "patient"])
+        for rule, gain in RULES.items():
+            registry.record_baseline(run.id, scorecard(rule, gain, seed=1))
+        self.tasks(registry, run)
+        record_trials(registry.database, run.id, "wide", trials())
+        champion = registry.champion(self.name)
+        theirs = registry.scorecard(champion.scorecard_digest)
+        opponent = replace(theirs, policy=f"champion v{champion.version}")
+        better, card = self.register(
+            registry, run, "wide", (88, 1), [*GATES], {"training": CHUNKS, "variant": "wide"}
+        )
+        self.judged(registry, better, card, opponent, "champion", bytes_=210_000)
+        worse, card = self.register(registry, run, "patient", (-70, 24), [*GATES])
+        self.judged(registry, worse, card, opponent, "champion", bytes_=640_000)
+        self.router(registry, run, champion, worse, opponent)
+        registry.approve(self.name, better.version, actor="ada", reason="the flips hurt nobody")
+        registry.finish_run(run.id, "waits for people")
+
+    def tasks(self, registry, run):
+        """Three chunks; the second is lost once on its way, the third is still waiting."""
+        keys = [Key("chunk", CHUNKS, seq) for seq in range(3)]
+        one, two, three = registry.lease(run.id, keys)
+        registry.commit(run.id, [Done(one, "a1" * 32, {}, 2.0, 2.5, "rack-1:411")])
+        registry.lose(run.id, two, "the worker died: exit code -9", worker="rack-2:93")
+        registry.give_back(run.id, three, "the engine closes")
+        self.clock.now += timedelta(seconds=30)
+        (again,) = registry.lease(run.id, keys[1:2])
+        registry.commit(run.id, [Done(again, "b2" * 32, {}, 2.0, 2.5, "rack-1:411")])
+
+    def router(self, registry, run, champion, other, opponent):
+        """The champion where the other harms, the other elsewhere."""
+        inputs = [champion.artifact_digest, other.artifact_digest]
+        digest = registry.artifacts.put_folder({"policy.json": b"a router"})
+        card = scorecard(digest, 53, 1, seed=77)
+        lineage = {
+            "variant": "patient but in stock-out",
+            "purpose": "It leaves stock-out to whom it replaces.",
+            "inputs": inputs,
+            "kept": ["stock-out"],
+            "served": ["normal", "promotion"],
+        }
+        version = registry.register(
+            self.name,
+            run_id=run.id,
+            artifact_digest=digest,
+            scorecard=card,
+            required_gates=[*GATES],
+            lineage=lineage,
+        )
+        self.judged(registry, version, card, opponent, "champion", bytes_=730_000)
+
+
+class Away:
+    """A mirror whose other side is gone."""
+
+    name = "mlflow"
+
+    def hear(self, line):
+        raise OSError("no MLflow server answers")
+
+
+def trials():
+    """What a search by halving leaves: few went far."""
+    far = {0: (8, 1301.5, "complete"), 1: (4, 1288.25, "pruned"), 2: (2, 1240.0, "pruned")}
+    return [
+        Trial(number, {"learning_rate": 0.0003 * (number + 1), "layers": [64, 64]}, "c" * 64, *rest)
+        for number, rest in far.items()
+    ]
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory):
+    """A filled house; tests only read it."""
+    return House(tmp_path_factory.mktemp("house"), Working()).fill()
+
+
+@pytest.fixture(scope="module")
+def home(house):
+    """Asks its dashboard."""
+    return client_of(house)
 
 
 @pytest.fixture(scope="module")
