@@ -55,7 +55,7 @@ class Cluster:
         run(
             *("docker", "run", "--detach", "--init", "--name", f"{NAME}-{name}", "--hostname", name),
             *("--network", NAME, "--network-alias", name, "--shm-size", "512m"),
-            *(f"--volume={NAME}:/var/cache/workgym", f"--volume={self.shared}:/work"),
+            *(f"--volume={NAME}:/var/cache/workgym", f"--volume={self.shared}:/pipelines"),
             *(*code, *quick, "--entrypoint", "ray", self.image, "start", "--block", "--num-cpus", "1"),
             *("--object-store-memory", "100000000", *command),
         )
@@ -109,11 +109,21 @@ TRIES = "SELECT worker, outcome FROM attempts"
 @pytest.mark.docker
 @pytest.mark.slow
 def test_a_run_survives_the_loss_of_a_node_with_the_same_weights(cluster: Cluster) -> None:
-    calm = cluster.factory("run", "/work/nodes.toml", "--home", "/var/lib/workgym/calm", "--engine", "local")
+    calm = cluster.factory(
+        "run", "/pipelines/nodes.toml", "--home", "/var/lib/workgym/calm", "--engine", "local"
+    )
     told = calm.communicate(timeout=PATIENCE_S)
     assert calm.returncode == 0, told
     wild = cluster.factory(
-        *("run", "/work/nodes.toml", "--home", "/var/lib/workgym/wild", "--address", "head:6379", "--json")
+        *(
+            "run",
+            "/pipelines/nodes.toml",
+            "--home",
+            "/var/lib/workgym/wild",
+            "--address",
+            "head:6379",
+            "--json",
+        )
     )
     deadline = time.monotonic() + PATIENCE_S
     while not cluster.is_at_work("worker"):
