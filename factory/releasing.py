@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -114,6 +114,7 @@ class Desk:
     record: Run
     suite: Suite
     rules: tuple[Scorecard, ...]
+    tell: Callable[[str], Any] = lambda _: None
     labs: dict[tuple[str, str], Lab] = field(default_factory=dict)
     evaluation: Evaluation | None = None
     tried: int = 1
@@ -240,6 +241,7 @@ class Desk:
     def _judge(self, spec: ReleaseSpec, opponent: Opponent, candidate: Candidate, tried: int) -> Judged:
         met = opposite(opponent, candidate.card, len(self.suite.scenarios))
         opponent = replace(opponent, card=met)
+        self.tell(f"judging {candidate.name} for {spec.alias}, against {opponent.name}")
         lab = self._lab(candidate, opponent)
         verdicts = judge_against(self.pipeline, spec, candidate.card, opponent, tried, lab)
         return self._record(spec, opponent, candidate, tuple(verdicts))

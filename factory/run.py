@@ -96,7 +96,9 @@ def run(
         order = committed_order(suite, str(record.id))
         shards = Evaluation(foreman, suite, pipeline.env_kwargs, record.env_version, order)
         tried = len(trained) + len(pipeline.tiers)
-        desk = Desk(pipeline, registry, record, suite, rules, evaluation=shards, tried=tried)
+        desk = Desk(
+            pipeline, registry, record, suite, rules, evaluation=shards, tried=tried, tell=watcher.stage
+        )
         kept = [_keep(desk, one, trainings[one.job.name]) for one in trained]
         candidates = [*kept, *desk.assembled(kept)]
         releases = tuple(desk.release(spec, candidates) for spec in pipeline.releases)
