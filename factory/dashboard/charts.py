@@ -6,7 +6,7 @@ With no scaled coordinate system a chart fills any width and its text keeps its 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 CURVES, SPARK = 220.0, 28.0  # heights in pixels
@@ -223,13 +223,25 @@ class Cloud:
     up: tuple[Tick, ...]
 
 
-def cloud(spots: Sequence[Spot], logarithmic: bool = False, height: float = CURVES) -> Cloud | None:
-    """A scatter, or None where there is nothing to draw; what matters is drawn last, on top."""
+def cloud(
+    spots: Sequence[Spot],
+    logarithmic: bool = False,
+    called: Callable[[float], str] = compact,
+    height: float = CURVES,
+) -> Cloud | None:
+    """A scatter, or None where there is nothing to draw; what matters is drawn last, on top.
+
+    Args:
+        spots: any.
+        logarithmic: whether factors count across, not amounts; an axis of amounts begins at zero.
+        called: what a value across is called.
+        height: in pixels.
+    """
     if not spots:
         return None
     values = [spot.across for spot in spots]
     logarithmic = logarithmic and min(values) > 0
-    across = powers(min(values), max(values)) if logarithmic else ticks(min(values), max(values), 4)
+    across = powers(min(values), max(values)) if logarithmic else ticks(min(0.0, *values), max(values), 4)
     up = ticks(min(spot.up for spot in spots), max(spot.up for spot in spots), 4)
     left, right = _placed(across[0], logarithmic), _placed(across[-1], logarithmic)
 
@@ -244,7 +256,7 @@ def cloud(spots: Sequence[Spot], logarithmic: bool = False, height: float = CURV
     return Cloud(
         height=height,
         spots=tuple((aside(spot.across), down(spot.up), spot) for spot in drawn),
-        across=tuple(Tick(aside(value), compact(value)) for value in across),
+        across=tuple(Tick(aside(value), called(value)) for value in across),
         up=tuple(Tick(down(value), compact(value)) for value in up),
     )
 

@@ -10,8 +10,9 @@ from typing import Any
 
 from sqlalchemy import select
 
+from workgym.factory.dashboard.text import amount, measure, measured
 from workgym.factory.entries import Approval, HistoryLine, ModelVersion, RecordedVerdict, entry
-from workgym.factory.profiles import MEASURES, figure, measured_by, shown
+from workgym.factory.profiles import MEASURES, measured_by
 from workgym.factory.records import Outcome
 from workgym.factory.registry import Registry
 from workgym.factory.tables import AliasRow, ApprovalRow, ProtectionRow, VerdictRow
@@ -88,7 +89,7 @@ def chosen_for(profile: str) -> str:
         return ""
     if by not in MEASURES:
         return "most profit in that family"
-    return f"{'most' if MEASURES[by].more else 'least'} {by.replace('_', ' ')}"
+    return f"{'most' if MEASURES[by].more else 'least'} {measure(by)[0]}"
 
 
 def given_up_words(given_up: Any) -> tuple[str, ...]:
@@ -96,7 +97,7 @@ def given_up_words(given_up: Any) -> tuple[str, ...]:
     if not isinstance(given_up, dict):
         return ()
     return tuple(
-        f"{shown(name, one['chosen'])}, where version {one['version']} has {figure(one['best'])}"
+        f"{amount(name, one['chosen'])}, where version {one['version']} has {measured(name, one['best'])}"
         for name, one in given_up.items()
     )
 
@@ -115,8 +116,8 @@ def waiting(
     known = {version.id: version for version in versions}
     found = []
     for alias, asked in sorted(protections.items()):
-        serving, generation, verdicts, said = _at_stake(registry, model, alias)
-        for number in sorted({*verdicts, *said} & known.keys(), reverse=True):
+        serving, generation, verdicts, said = _at_stake(registry, model, alias, list(known))
+        for number in sorted(verdicts, reverse=True):
             version = known[number]
             if version.version != serving and _earned(version, verdicts[number], generation):
                 found.append(_waiting(version, alias, asked, said[number]))
@@ -124,7 +125,7 @@ def waiting(
 
 
 def _at_stake(
-    registry: Registry, model: str, alias: str
+    registry: Registry, model: str, alias: str, ids: Sequence[int]
 ) -> tuple[int | None, int, dict[int, list[RecordedVerdict]], dict[int, list[Approval]]]:
     """Who serves, the generation, and what gates and people said at it, by the id of a version."""
     verdicts: dict[int, list[RecordedVerdict]] = defaultdict(list)
@@ -133,9 +134,11 @@ def _at_stake(
         row = session.get(AliasRow, (model, alias))
         generation = row.generation if row else 0
         of_gates = select(VerdictRow).filter_by(alias=alias, champion_generation=generation)
+        of_gates = of_gates.where(VerdictRow.version_id.in_(ids))
         for one in session.scalars(of_gates.order_by(VerdictRow.id)):
             verdicts[one.version_id].append(entry(RecordedVerdict, one))
         of_people = select(ApprovalRow).filter_by(alias=alias, generation=generation)
+        of_people = of_people.where(ApprovalRow.version_id.in_(ids))
         for word in session.scalars(of_people.order_by(ApprovalRow.id)):
             said[word.version_id].append(entry(Approval, word))
         return (row.version if row else None), generation, verdicts, said

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -48,6 +49,35 @@ def plain(value: Any) -> str:
     )
 
 
+# By measure: what people call it, its unit here (a decided case is an order), how its value is written.
+_MEASURES: dict[str, tuple[str, str, Callable[[float], str]]] = {
+    "profit": ("profit", "cents per order", cents),
+    "worst_family": ("worst family", "cents per order", cents),
+    "robustness": ("robustness", "of its profit left", share),
+    "flips": ("flips", "of scenarios", "{:.2%}".format),
+    "p99_us": ("p99 of a decision", "µs", "{:,.4g}".format),
+    "bytes": ("size", "bytes", "{:,.0f}".format),
+    "cpu_seconds": ("training", "CPU seconds", "{:,.1f}".format),
+}
+
+
+def measure(name: str) -> tuple[str, str]:
+    """What people call a measure, and its unit; any other than the seven is the profit of a family."""
+    known = _MEASURES.get(name)
+    return known[:2] if known else (f"profit in {name.removeprefix('profit.')}", "cents per order")
+
+
+def measured(name: str, value: float) -> str:
+    """A measure's value."""
+    return _MEASURES.get(name, _MEASURES["profit"])[2](value)
+
+
+def amount(name: str, value: float) -> str:
+    """A measure by its name, with its value and unit."""
+    called, unit = measure(name)
+    return f"{called} {measured(name, value)} {unit}"
+
+
 def field(value: Any) -> str:
     """A field of a recipe."""
     return "–" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
@@ -55,6 +85,7 @@ def field(value: Any) -> str:
 
 FILTERS = {
     "field": field,
+    "measure": measure,
     "cents": cents,
     "gained": gained,
     "share": share,

@@ -123,7 +123,7 @@ def _compared(book: Book, version: ModelVersion, card: Scorecard) -> Compared | 
     theirs = book.cards(opponent.scorecard).card
     if theirs is None or theirs.suite != card.suite:
         return None
-    split = str(book.registry.run(version.run_id).spec.get("suite", {}).get("split", "gate"))
+    split = str((book.registry.run(version.run_id).spec.get("suite") or {}).get("split", "gate"))
     told = flipped(card, theirs, replayed(version.name, str(version.version), opponent.who, split))
     number = opponent.version.version if opponent.version else None
     return Compared(opponent.label, number, why, told.n, gained=told.lost, lost=told.won)

@@ -81,6 +81,11 @@ class Work:
     more: int
     searches: tuple[Search, ...]
 
+    @property
+    def failed(self) -> int:
+        """Tasks that nobody tries any more."""
+        return sum(states["failed"] for _, states in self.tasks)
+
 
 def work(registry: Registry, run: Run, now: float) -> Work:
     """The work of a run, at a time in seconds since the epoch."""

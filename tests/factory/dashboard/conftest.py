@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -45,14 +46,17 @@ class Working:
 
 
 def scorecard(policy, gain, lost=0, seed=0):
-    """Results that earn `gain` cents per order more than the best rule and fail `lost` more scenarios."""
+    """Results that earn `gain` cents per order more than the best rule and fail `lost` more scenarios.
+
+    `lost` is how many of those that the best rule handles, or which.
+    """
     n = len(FAMILIES) * PER_FAMILY
     season = np.random.default_rng(7)  # the same scenarios for everyone
     cases = season.integers(70, 110, n)
     base = season.normal(1284, 160, n)
     success = season.random(n) > 0.04
     noise = np.random.default_rng(seed).normal(0, 22, n)
-    success[np.flatnonzero(success)[:lost]] = False
+    success[np.flatnonzero(success)[lost if isinstance(lost, slice) else slice(lost)]] = False
     broken = season.binomial(cases, 0.031 if gain >= 0 else 0.036)
     return Scorecard(
         policy=policy,
@@ -188,6 +192,8 @@ def fill(folder):
 class House(Floor):
     """A floor whose model is released twice, protected, searched for, and followed by a mirror."""
 
+    gates = GATES | {"flips": {"budget": 0.05}}
+
     def fill(self):
         """Everything that the owner of a model may have to look at."""
         with self.open() as registry:
@@ -205,7 +211,7 @@ class House(Floor):
         spec = {
             "name": self.name,
             "env": ENV,
-            "gates": GATES,
+            "gates": self.gates,
             "variants": [{"name": one} for one in variants],
             "releases": [
                 {"alias": "champion", "profile": "profit"},
@@ -228,7 +234,7 @@ class House(Floor):
         rules = [scorecard(rule, gain, seed=1) for rule, gain in RULES.items()]
         for card in rules:
             registry.record_baseline(run.id, card)
-        wishes = {"steady": (38, 0), "small": (21, 0), "patient": (52, 0)}
+        wishes = {"steady": (38, 0), "small": (21, 0), "patient": (52, 1)}
         sizes = {"steady": 90_000, "small": 11_000, "patient": 640_000}
         made = {
             name: self.register(registry, run, name, wish, [*GATES, "bootstrap"])
@@ -254,7 +260,7 @@ class House(Floor):
 
     def judged(self, registry, version, card, opponent, alias, bytes_):
         generation = registry.generation(self.name, alias)
-        verdicts = judge(card, opponent, GATES, candidates=3, bootstrap=generation == 0)
+        verdicts = judge(card, opponent, self.gates, candidates=3, bootstrap=generation == 0)
         registry.record_verdicts(version, verdicts, generation=generation, alias=alias)
         measures = measure(card, opponent, bytes_=bytes_, cpu_seconds=41.5)
         registry.record_measures(version, alias, measures)
@@ -270,7 +276,7 @@ class House(Floor):
         theirs = registry.scorecard(champion.scorecard_digest)
         opponent = replace(theirs, policy=f"champion v{champion.version}")
         better, card = self.register(
-            registry, run, "wide", (88, 1), [*GATES], {"training": CHUNKS, "variant": "wide"}
+            registry, run, "wide", (88, slice(5, 6)), [*GATES], {"training": CHUNKS, "variant": "wide"}
         )
         self.judged(registry, better, card, opponent, "champion", bytes_=210_000)
         worse, card = self.register(registry, run, "patient", (-70, 24), [*GATES])
@@ -341,6 +347,13 @@ def house(tmp_path_factory):
 def home(house):
     """Asks its dashboard."""
     return client_of(house)
+
+
+@pytest.fixture
+def own_house(house, tmp_path):
+    """A copy of the filled house, to write in, and who asks its dashboard."""
+    shutil.copytree(house, tmp_path / "house")
+    return House(tmp_path / "house", Working()), client_of(tmp_path / "house")
 
 
 @pytest.fixture(scope="module")
