@@ -33,6 +33,14 @@ PAGES = {
     "runs": "/runs",
     "run": "/runs/3",
 }
+HOUSE = {
+    "house": "/",
+    "house-model": "/models/orders",
+    "house-edge": "/models/orders?release=edge&against=bytes",
+    "house-version": "/models/orders/versions/4",
+    "house-router": "/models/orders/versions/6",
+    "house-run": "/runs/2",
+}
 SERVE = (
     "import sys; from pathlib import Path; from workgym.factory.dashboard.server import serve; "
     "serve(Path(sys.argv[1]), '127.0.0.1', 0, lambda url: print(url, flush=True))"
@@ -114,6 +122,26 @@ def test_the_champion_and_the_rejected_variant_with_its_reason_are_seen(look, ad
 def test_no_page_is_wider_than_the_window(look, address, name):
     page = look(address + PAGES[name], name)
     assert overflow(page) == 0
+
+
+@pytest.mark.parametrize("name", list(HOUSE))
+def test_no_page_of_a_house_is_wider_than_the_window(look, house, name):
+    with serving(house) as url:
+        page = look(url + HOUSE[name], name, "dark")
+        for fold in page.locator("summary").all():
+            fold.click()
+        assert overflow(page) == 0
+
+
+def test_a_mark_of_the_trade_offs_says_what_it_is_and_leads_to_its_version(look, house):
+    with serving(house) as url:
+        page = look(url + "/models/orders?against=bytes", "mark")
+        mark = page.get_by_role("link", name="version 2, small: profit")
+        drawn = mark.bounding_box()
+        plot = page.get_by_role("group", name="Profit in cents per order against").bounding_box()
+        assert plot["x"] - 8 <= drawn["x"] + drawn["width"] / 2 <= plot["x"] + plot["width"] + 8
+        mark.click()
+        playwright.expect(page.get_by_role("heading", name="Version 2")).to_be_visible()
 
 
 def test_the_style_sheet_is_applied_under_the_content_security_policy(look, address):
