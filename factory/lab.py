@@ -209,9 +209,9 @@ class Lab:
         enough = -(-decisions // rows)
         return np.concatenate(seen)[:enough], np.concatenate(masks)[:enough]
 
-    def lanes(self, policy: Policy, n: int) -> VectorEnv:
+    def lanes(self, policy: Policy, n: int, env_kwargs: Mapping[str, Any] | None = None) -> VectorEnv:
         """N lanes of the pipeline's env, seen as the policy sees it."""
-        given = played_with(policy, self.env_kwargs)
+        given = played_with(policy, self._made(env_kwargs))
         return cast("VectorEnv", gym.make_vec(self.env_id, num_envs=n, split=self.split, **given))
 
     def _made(self, env_kwargs: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -31,9 +31,10 @@ def answer(folder: Path) -> dict[str, Any]:
     """Load, decide, and measure; what the gate wants to know."""
     began = time.perf_counter()
     wish = json.loads((folder / "wish.json").read_text())
-    policy = load_policy({path.name: path.read_bytes() for path in sorted((folder / "policy").iterdir())})
+    policy = load_policy(_files(folder / "policy"))
     given = played_with(policy, wish["env_kwargs"])
-    env = cast("VectorEnv", gym.make_vec(wish["env_id"], num_envs=1, **given))
+    env = cast("VectorEnv", gym.make_vec(wish["env_id"], num_envs=BATCH, **given))
+    env.reset(seed=0)
     policy.begin(env)
     loaded = time.perf_counter() - began
     with np.load(folder / "sights.npz") as sights:
@@ -47,6 +48,14 @@ def answer(folder: Path) -> dict[str, Any]:
         "p99_us": p99,
         "alone": bool(np.array_equal(alone, actions[: len(alone)])),
         "trainers": [name for name in TRAINERS if name in sys.modules],
+    }
+
+
+def _files(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
     }
 
 

@@ -20,6 +20,7 @@ from workgym.agents.policy import Bools, Floats
 from workgym.factory.gates import Finding, Numbers, Options, gate
 from workgym.factory.lab import CANDIDATE, Lab
 from workgym.factory.records import Outcome, Scorecard
+from workgym.factory.serving_probe import BATCH
 from workgym.services.kernel import InfrastructureFault
 
 PROBE = "workgym.factory.serving_probe"
@@ -62,23 +63,23 @@ def serving(candidate: Scorecard, champion: Scorecard, options: Serving, lab: La
     """Claims that the files load without a training library and decide the same, fast and small enough."""
     files = lab.files(CANDIDATE)
     obs, mask = lab.sights(CANDIDATE, options.decisions)
-    expected = _decided(lab, obs, mask)
+    situations = [_asked(lab, files, obs, mask, family) for family in _situations(lab)]
+    decisions = sum(expected.size for expected, _ in situations)
     size = sum(map(len, files.values()))
-    numbers: Numbers = {"n": candidate.n, "decisions": expected.size, "bytes": size}
-    served = serve(lab.env_id, {**lab.env_kwargs, "split": lab.split}, files, obs, mask)
-    if served.broken:
-        told = f"does not load in a fresh process: {served.broken} (n={candidate.n})"
+    numbers: Numbers = {"n": candidate.n, "decisions": decisions, "bytes": size}
+    if broken := next((served.broken for _, served in situations if served.broken), ""):
+        told = f"does not load in a fresh process: {broken} (n={candidate.n})"
         return Finding(Outcome.FAIL, told, numbers)
-    differ = _differing(expected, served.actions)
-    p99, load_s = served.answer["p99_us"], served.answer["load_s"]
+    differ = sum(_differing(expected, served.actions) for expected, served in situations)
+    answers = [served.answer for _, served in situations]
+    p99, load_s = (max(one[name] for one in answers) for name in ("p99_us", "load_s"))
     numbers |= {"differ": differ, "p99_us": p99, "load_s": load_s}
-    onnx, wrong = _onnx(files, obs, mask, expected)
+    onnx, wrong = _onnx(files, obs, mask, situations[0][0])
+    trainers = sorted({name for one in answers for name in one["trainers"]})
     faults = [
-        f"decides {differ:,} of {expected.size:,} otherwise than the policy that was judged"
-        if differ
-        else "",
-        "" if served.answer["alone"] else "decides otherwise alone than in a batch",
-        f"imports {', '.join(served.answer['trainers'])}" if served.answer["trainers"] else "",
+        f"decides {differ:,} of {decisions:,} otherwise than the policy that was judged" if differ else "",
+        "" if all(one["alone"] for one in answers) else "decides otherwise alone than in a batch",
+        f"imports {', '.join(trainers)}" if trainers else "",
         f"needs {p99:,.0f} us, budget {options.p99_us:,.0f} us" if not p99 < options.p99_us else "",
         f"is {size:,} bytes large, budget {options.size:,}" if size > options.size else "",
         wrong,
@@ -88,19 +89,33 @@ def serving(candidate: Scorecard, champion: Scorecard, options: Serving, lab: La
         return Finding(Outcome.FAIL, f"in a fresh process it {'; '.join(found)} (n={candidate.n})", numbers)
     told = (
         f"a fresh process loads its {size:,} bytes in {load_s:.1f} s, without a training library, and "
-        f"decides {expected.size:,} of {expected.size:,} alike; 99 of 100 in less than {p99:,.0f} us{onnx} "
+        f"decides {decisions:,} of {decisions:,} alike; 99 of 100 in less than {p99:,.0f} us{onnx} "
         f"(n={candidate.n})"
     )
     return Finding(Outcome.PASS, told, numbers)
 
 
-def _decided(lab: Lab, obs: Floats, mask: Bools) -> Any:
-    """What the policy that was judged decides."""
+def _situations(lab: Lab) -> list[str | None]:
+    """Families to decide in: one of each kind for a policy that asks which it is in, else whatever comes."""
+    routed: tuple[str, ...] = getattr(lab.policy(CANDIDATE), "families", ())
+    if not routed:
+        return [None]
+    return [routed[0], *[name for name in lab.task().families if name not in routed][:1]]
+
+
+def _asked(
+    lab: Lab, files: Mapping[str, bytes], obs: Floats, mask: Bools, family: str | None
+) -> tuple[Any, Served]:
+    """What the policy that was judged decides in a situation, and what a fresh process does."""
     policy = lab.policy(CANDIDATE)
-    env = lab.lanes(policy, 1)
+    situation = {"family": family} if family else {}
+    env = lab.lanes(policy, BATCH, situation)
+    env.reset(seed=0)
     policy.begin(env)
+    batches = [policy.act(obs[at : at + BATCH], mask[at : at + BATCH]) for at in range(0, len(obs), BATCH)]
     env.close()
-    return np.asarray(policy.act(obs, mask))
+    kwargs = {**lab.env_kwargs, "split": lab.split, **situation}
+    return np.concatenate(batches), serve(lab.env_id, kwargs, files, obs, mask)
 
 
 def _differing(one: Any, other: Any) -> int:
@@ -117,9 +132,10 @@ def serve(
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        (folder / "policy").mkdir()
         for file, content in files.items():
-            (folder / "policy" / file).write_bytes(content)
+            path = folder / "policy" / file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
         wish = {"env_id": env_id, "env_kwargs": dict(env_kwargs)}
         (folder / "wish.json").write_text(json.dumps(wish))
         np.savez(folder / "sights.npz", obs=obs, mask=mask)

@@ -15,6 +15,7 @@ from workgym.agents.baselines.orders import NamedCodes
 from workgym.agents.mlp import random_policy
 from workgym.agents.pathwise.policy import Network, QuantityPolicy
 from workgym.agents.policy import Policy
+from workgym.agents.routers import ByFamily, Escalating
 from workgym.envs import orders
 from workgym.envs.supply_chain import env as chain
 from workgym.envs.supply_chain import view
@@ -206,6 +207,24 @@ def test_files_of_another_policy_are_noticed() -> None:
     verdict = ask("serving", lab(TRAINED, other.save()))
     assert verdict.outcome is Outcome.FAIL
     assert "otherwise than the policy that was judged" in verdict.sentence
+
+
+OTHER = random_policy("other", ENV, orders.VERSION, (orders.n_features(4), 16, 15), seed=1)
+
+
+@pytest.mark.parametrize(
+    "router",
+    [Escalating("tiered", TRAINED, OTHER, 0.05), ByFamily("partial", TRAINED, OTHER, ("stock-out",))],
+    ids=["escalating", "by-family"],
+)
+def test_a_router_is_served_from_the_files_of_both(router: Escalating | ByFamily) -> None:
+    verdict = ask("serving", lab(router, router.save()))
+    assert verdict.outcome is Outcome.PASS, verdict.sentence
+    situations = 2 if isinstance(router, ByFamily) else 1
+    assert verdict.numbers["decisions"] == 500 * situations
+    swapped = router.save()
+    swapped |= {name: swapped[name.replace("small", "large").replace("other", "kept")] for name in swapped}
+    assert ask("serving", lab(router, swapped)).outcome is Outcome.FAIL
 
 
 def test_files_that_do_not_load_fail_with_the_reason() -> None:
