@@ -239,7 +239,8 @@ class ModelSummary:
 
 def entry(kind: type[E], row: Any) -> E:
     """Copy a table's row into its frozen record."""
-    return kind(**{name: _read(hint, getattr(row, name)) for name, hint in _hints(kind)})
+    record: Any = kind
+    return kind(**{name: _read(hint, getattr(row, name)) for name, hint in _hints(record)})
 
 
 @cache
