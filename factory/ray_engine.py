@@ -24,6 +24,7 @@ _STORE_BYTES = 150_000_000
 _LONGEST_TEMP = 40  # characters: Ray's sockets below it must fit into 107
 _COUNT_S = 2.0  # between two counts of the cluster's cores
 _SAME_START_S = 2.0
+_LINGER_S = 0.02  # for more calls that end, where there are many: they are committed together
 _MOST_BUNDLES = 1000  # that a cluster is asked to hold at once
 
 
@@ -85,7 +86,8 @@ class RayEngine:
         first, _ = ray.wait(known, num_returns=1, timeout=timeout)
         if not first:
             return []
-        ended, _ = ray.wait(known, num_returns=len(known), timeout=0)
+        linger = _LINGER_S if len(known) > 2 * self._slots else 0.0
+        ended, _ = ray.wait(known, num_returns=len(known), timeout=linger)
         return [_finished(self._references.pop(one), one) for one in {*first, *ended}]
 
     def cancel(self, ticket: int) -> None:
