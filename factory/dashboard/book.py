@@ -143,7 +143,7 @@ class Book:
     def _holder(self, name: str, alias: str) -> Holder:
         line = next(line for line in reversed(self.history[name]) if line.alias == alias)
         version = self.registry.version(name, line.to_version)
-        shown = self.version(version)
+        shown = self.version(version, alias)
         gains, level = self.gains(version)
         baselines = {gain.against for gain in gains}
         replaced = None if shown.gain is None or shown.gain.against in baselines else shown.gain
@@ -171,8 +171,8 @@ class Book:
         self.shelf.announce(versions, {one.run_id for one in versions})
         return tuple(map(self.version, versions))
 
-    def version(self, version: ModelVersion) -> VersionLine:
-        """One line."""
+    def version(self, version: ModelVersion, alias: str = "champion") -> VersionLine:
+        """One line, with the gain on whom it wanted to replace as `alias`."""
         verdicts = self.shelf.verdicts(version)
         reading = self.cards(version.scorecard_digest)
         standing, tone = self._standing(version)
@@ -186,7 +186,7 @@ class Book:
             standing=standing,
             tone=tone,
             profit=reading.profit,
-            gain=self._judged(version, verdicts),
+            gain=self._judged(version, [one for one in verdicts if one.alias == alias] or verdicts),
             judgements=tuple(sorted(judgements, key=lambda one: _ORDER.index(one.outcome))),
             trouble=" ".join(filter(None, (policy_trouble(self.registry, version), reading.trouble))),
         )
@@ -219,7 +219,9 @@ class Book:
                 found = self.opponent(version, f"{line.alias} v{line.from_version}")
                 if found is not None:
                     return found, f"whom it replaced as {line.alias}"
-        for verdict in reversed(self.shelf.verdicts(version)):
+        for verdict in sorted(
+            self.shelf.verdicts(version), key=lambda one: (one.alias != "champion", -one.id)
+        ):
             found = self.opponent(version, verdict.champion)
             if found is not None:
                 return found, "whom it was judged against"

@@ -65,6 +65,8 @@ Bets = tuple[str, float, list[float], list[Floats]]
 
 
 def _improvement(numbers: Mapping[str, Any], error: float, ours: Scorecard, theirs: Scorecard) -> Bets:
+    if "range_cents" not in numbers:
+        raise ValueError("a range of another meaning")
     gains, margin = gains_of(ours, theirs, numbers["range"]), float(numbers["margin"])
     if not math.isclose(gains.mean, numbers["gain"], rel_tol=1e-9, abs_tol=1e-9):
         raise ValueError("other results")
@@ -102,7 +104,7 @@ def _chart(scenarios: Sequence[float], logs: Sequence[Floats], bar: float) -> Ch
     return replace(chart, up=_up(chart, powers))
 
 
-def _thinned(points: list[tuple[float, float]], most: int = 64) -> list[tuple[float, float]]:
+def _thinned(points: list[tuple[float, float]], most: int = 160) -> list[tuple[float, float]]:
     step = math.ceil(len(points) / most)
     return [*points[:-1:step], points[-1]]
 

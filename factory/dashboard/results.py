@@ -139,7 +139,7 @@ def _tried(what: str, read: Callable[[], object]) -> str:
 
 def level_of(verdicts: Sequence[RecordedVerdict], trained: int) -> Level:
     """The level at which a version was judged, so that a page's interval never contradicts the gate's."""
-    told = [verdict.numbers["range"] for verdict in verdicts if "range" in verdict.numbers]
+    told = [verdict.numbers["range"] for verdict in verdicts if "range_cents" in verdict.numbers]
     share = told[0] if told and isinstance(told[0], float) and told[0] > 0 else RANGE
     for verdict in verdicts:
         alpha, candidates = verdict.numbers.get("alpha"), verdict.numbers.get("candidates")

@@ -226,7 +226,7 @@ class VersionPage:
         judgements: every verdict, those that count first.
         families: its results by business situation, and over all of them last.
         history: when it began to serve, and when it stopped.
-        courses: how its sequential gates came to be sure.
+        courses: how its sequential gates came to be sure: alias, against whom, and the course.
         parts: what it was put together from.
         compared: against whom it replaced, or was judged against.
         chunks: hashes of its training's chunks, in their order.
@@ -244,7 +244,7 @@ class VersionPage:
     trouble: str
     dropped: int
     history: tuple[HistoryLine, ...]
-    courses: tuple[Course, ...]
+    courses: tuple[tuple[str, str, Course], ...]
     parts: tuple[Part, ...]
     compared: Compared | None
     chunks: tuple[str, ...]

@@ -101,16 +101,17 @@ def version_page(registry: Registry, name: str, number: int) -> VersionPage:
     )
 
 
-def _courses(book: Book, version: ModelVersion, card: Scorecard) -> tuple[Course, ...]:
+def _courses(book: Book, version: ModelVersion, card: Scorecard) -> tuple[tuple[str, str, Course], ...]:
     """How each gate that looks along the way came to be sure, of the verdicts that count."""
-    latest = {verdict.gate: verdict for verdict in book.shelf.verdicts(version)}
+    latest = {(verdict.alias, verdict.gate): verdict for verdict in book.shelf.verdicts(version)}
     found = []
-    for verdict in latest.values():
+    for (alias, gate), verdict in latest.items():
         opponent = book.opponent(version, verdict.champion)
         theirs = book.cards(opponent.scorecard).card if opponent else None
         met = like(theirs, card) if theirs else None
-        drawn = course(verdict.gate, verdict.numbers, card, met) if met else None
-        found += [drawn] if drawn else []
+        drawn = course(gate, verdict.numbers, card, met) if met else None
+        if opponent and drawn:
+            found.append((alias, opponent.label, drawn))
     return tuple(found)
 
 

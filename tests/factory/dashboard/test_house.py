@@ -178,6 +178,8 @@ def test_no_evidence_is_drawn_from_other_results_than_the_verdicts(home):
     assert course("improvement", verdict.numbers, other, theirs) is None
     assert course("improvement", {**verdict.numbers, "n": 12}, ours, theirs) is None
     assert course("improvement", {"n": ours.n}, ours, theirs) is None
+    older = {name: value for name, value in verdict.numbers.items() if name != "range_cents"}
+    assert course("improvement", older, ours, theirs) is None
     assert course("latency", verdict.numbers, ours, theirs) is None
 
 
@@ -187,6 +189,13 @@ def test_a_version_shows_the_course_of_its_evidence(home):
         r'aria-label="Evidence of the gate improvement along 384 scenarios: sure after \d+\."', body
     )
     assert 'aria-label="Evidence of the gate flips' in body
+
+
+def test_verdicts_for_another_alias_say_so(home):
+    text = words(home.get("/models/orders/versions/2"))
+    assert "cheapest-feasible for edge, " in text
+    assert "against cheapest-feasible, for edge: what bets" in text
+    assert "improvement for edge beats cheapest-feasible" in words(home.get("/models/orders"))
 
 
 def test_flips_are_listed_with_a_command_that_names_both(home, registry):
