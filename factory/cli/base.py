@@ -74,7 +74,10 @@ Version = Annotated[int, typer.Argument(help="Number of a version.", min=1)]
 def main() -> None:
     """Run the command line; every error that we raise on purpose becomes one line and an exit code."""
     try:
-        sys.exit(app(standalone_mode=False) or 0)  # an Exit comes back as its code
+        code = app(standalone_mode=False) or 0  # an Exit comes back as its code, an interruption as 130
+        if code == INTERRUPTED:
+            raise KeyboardInterrupt
+        sys.exit(code)
     except WorkgymError as error:
         err.print(f"factory: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
         sys.exit(exit_code(error))

@@ -12,7 +12,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from workgym.factory.cli import EXIT_CODES, app, exit_code
+from workgym.factory.cli import EXIT_CODES, app, exit_code, main
 from workgym.factory.registry import Stale
 from workgym.services.kernel import WorkgymError
 
@@ -101,3 +101,15 @@ def test_help_lists_the_exit_codes() -> None:
     told = " ".join(CliRunner().invoke(app, ["--help"]).output.split())
     for code in sorted(set(EXIT_CODES.values())):
         assert f"{code} " in told
+
+
+def test_an_interruption_says_how_to_go_on(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(**_: object) -> int:
+        return 130  # what the library makes of a KeyboardInterrupt
+
+    monkeypatch.setattr("workgym.factory.cli.base.app", interrupted)
+    with pytest.raises(SystemExit, match="130"):
+        main()
+    assert "run the same command again to continue" in capfd.readouterr().err
