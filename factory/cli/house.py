@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Annotated
@@ -19,15 +20,21 @@ def dashboard(
         int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")
     ] = 8080,
     home: Home = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Serve the read-only page of champions, verdicts, history and runs.
+    """Serve the read-only page of champions, verdicts, history and runs, until it is interrupted.
 
     Example: factory dashboard --port 8080
     """
     from workgym.factory.dashboard.server import serve
 
+    def announce(url: str) -> None:
+        err.print(f"dashboard at {url} (Ctrl-C stops it)")
+        if as_json:
+            print(json.dumps({"url": url}), flush=True)
+
     folder = Path(home or os.environ.get("WORKGYM_HOME") or ".workgym").absolute()
-    serve(folder, host, port, lambda url: err.print(f"dashboard at {url} (Ctrl-C stops it)"))
+    serve(folder, host, port, announce)
 
 
 @app.command()
