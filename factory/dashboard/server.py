@@ -1,4 +1,7 @@
-"""The dashboard: pages of what the registry knows. It reads the registry and nothing else.
+"""The dashboard: pages of what the registry knows. They read the registry and nothing else.
+
+A model card that is asked for also makes the env that it describes, so the files that the pipeline names
+must be where the dashboard runs.
 
 The registry is opened for each answer, so that a reload shows a run that is being written, an
 artifact that was restored, or a database that came back.

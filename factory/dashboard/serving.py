@@ -40,7 +40,7 @@ class Tiers:
 
 
 def tiers(serving: Mapping[str, tuple[int, Scorecard | None]]) -> Tiers | None:
-    """Compare who serves; None while there are not two with results of the same scenarios.
+    """Compare who serves; None while there are not two versions with results of the same scenarios.
 
     Args:
         serving: version and recorded results by alias, the one to compare with first.
@@ -50,7 +50,7 @@ def tiers(serving: Mapping[str, tuple[int, Scorecard | None]]) -> Tiers | None:
         return None
     first = next(iter(cards.values()))
     same = {alias: card for alias, card in cards.items() if _played(card) == _played(first)}
-    if len(same) < 2:
+    if len({serving[alias][0] for alias in same}) < 2:
         return None
     matrix = flip_matrix(same).tolist()
     rows = tuple(

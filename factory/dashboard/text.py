@@ -53,7 +53,7 @@ def plain(value: Any) -> str:
 _MEASURES: dict[str, tuple[str, str, Callable[[float], str]]] = {
     "profit": ("profit", "cents per order", cents),
     "worst_family": ("worst family", "cents per order", cents),
-    "robustness": ("robustness", "of its profit left", share),
+    "robustness": ("robustness", "of profit left", share),
     "flips": ("flips", "of scenarios", "{:.2%}".format),
     "p99_us": ("p99 of a decision", "µs", "{:,.4g}".format),
     "bytes": ("size", "bytes", "{:,.0f}".format),
