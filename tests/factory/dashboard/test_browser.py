@@ -10,13 +10,16 @@ import subprocess
 import sys
 import threading
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import uvicorn
 
+from tests.factory.dashboard.conftest import trials
 from workgym.factory.dashboard.server import create_app
 from workgym.factory.registry import open_registry
+from workgym.factory.trials import record_trials
 
 playwright = pytest.importorskip(
     "playwright.sync_api", reason="found no playwright; pip install 'workgym[test]' brings it"
@@ -67,9 +70,11 @@ def serving(folder):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        server.should_exit = True
-        thread.join()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join()
 
 
 @pytest.fixture(params=list(WIDTHS))
@@ -179,6 +184,18 @@ def test_endless_words_stay_inside(look, floor):
     with serving(floor.folder) as url:
         for at, path in enumerate(["", "/models/orders", "/models/orders/versions/1", "/runs", "/runs/1"]):
             assert overflow(look(url + path, f"endless-{at}")) == 0
+
+
+def test_endless_words_of_a_house_stay_inside(look, own_house):
+    floor, _ = own_house
+    endless = "W" * 300
+    with floor.open() as registry:
+        registry.reject("orders", 4, actor=endless, reason=endless)
+        trial = replace(trials()[0], params={endless: endless})
+        record_trials(registry.database, 2, endless, [trial])
+    with serving(floor.folder) as url:
+        for at, path in enumerate(["", "/models/orders", "/models/orders/versions/4", "/runs/2"]):
+            assert overflow(look(url + path, f"endless-house-{at}")) == 0
 
 
 def test_an_empty_registry_and_a_tampered_policy_are_seen(look, floor, tamper):
