@@ -116,6 +116,12 @@ class DriverBook(RunBook):
         with self._database.read() as session:
             self._fence(session, run_id)
 
+    def has_finished(self, run_id: int) -> bool:
+        """Whether a run was finished by this registry, and not by another that took it over."""
+        with self._database.read() as session:
+            ours = session.get_one(DriverRow, run_id).epoch == self._epochs.get(run_id)
+            return ours and session.get_one(RunRow, run_id).status == RunStatus.FINISHED
+
     def abandon_run(self, run_id: int, message: str) -> Run:
         """Leave a run so that anybody may take it up at once."""
         return self._close_run(run_id, RunStatus.ABANDONED, message)
@@ -247,6 +253,8 @@ class Pulse:
                 else:
                     self._registry.heartbeat(self._run_id)
             except Fenced as error:
+                if self._registry.has_finished(self._run_id):
+                    return  # by ourselves, a moment ago
                 self._lost = error
                 if self._interrupts and not self._over.is_set():
                     _thread.interrupt_main()
