@@ -6,6 +6,7 @@
 #   make run PYTHON=python3.12              another interpreter, the first time
 #   make run PIPELINE=pipelines/mine.toml   another pipeline
 #   make test ARGS="-k orders -x"           some tests
+#   make test JOBS=0                        one after the other, to debug
 #   make run PIP_FLAGS="..."                more options for pip
 
 .DEFAULT_GOAL := help
@@ -16,6 +17,8 @@ BIN := $(VENV)/bin
 PYTHON ?=
 PIPELINE ?= pipelines/orders.toml pipelines/supply_chain.toml
 ARGS ?=
+# Files of tests that run side by side; a file stays together, for what its tests share. 0: in this process.
+JOBS ?= 2
 PIP_FLAGS ?=
 SPEEDS := $(sort $(wildcard benchmarks/speed*.py))
 SOURCES := pyproject.toml setup.py constraints.txt
@@ -32,7 +35,7 @@ run: $(VENV)/.installed  ## install, then train, gate and promote with the defau
 	@echo "  $(BIN)/factory --help       promote, roll back, import a company's own history"
 
 test: $(VENV)/.installed-test  ## run the tests
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 check: $(VENV)/.installed-test  ## lint, formatting, types, layout and import direction
 	@$(BIN)/ruff check .
