@@ -28,8 +28,8 @@ from workgym.envs.mishaps import KINDS, Disturbed, Mishaps
 from workgym.envs.orders import TwinBackend, setup_for, task
 from workgym.envs.tools import ToolEnv
 from workgym.factory.evaluate import evaluate, gate_suite
-from workgym.factory.registry import open_registry
 from workgym.factory.judging import policy_of
+from workgym.factory.registry import open_registry
 from workgym.services.kernel import BadInput, InfrastructureFault
 from workgym.services.orders.state import State
 from workgym.services.settings import Settings
