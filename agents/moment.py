@@ -13,9 +13,8 @@ import torch
 from numpy.typing import NDArray
 
 from workgym.agents.sb3 import LanesVecEnv
+from workgym.agents.states import State
 from workgym.envs.contract import Snapshot
-
-State = dict[str, NDArray[Any]]
 
 
 def taken(model: Any) -> State:

@@ -14,9 +14,6 @@ import numpy as np
 import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load as load_tensors
-from safetensors.numpy import save as save_tensors
 from sb3_contrib import MaskablePPO
 from sb3_contrib.common.maskable.distributions import MaskableCategoricalDistribution
 from sb3_contrib.common.maskable.policies import MaskableActorCriticPolicy
@@ -30,11 +27,9 @@ from workgym.agents.mlp import Layer, MlpPolicy, folded
 from workgym.agents.policy import view_of
 from workgym.agents.recipe import Recipe
 from workgym.agents.sb3 import LanesVecEnv
+from workgym.agents.states import State, read_state, state_at, state_bytes
 from workgym.agents.training import ChunkReport, alone, chunk_seed
 from workgym.envs.contract import sample_legal
-from workgym.services.kernel import BadInput
-
-State = dict[str, NDArray[Any]]
 
 SURVEY_LANES = 64
 SURVEY_STEPS = 512  # of random play, to learn how far each feature swings
@@ -173,19 +168,12 @@ def set_features(model: Any, mean: NDArray[np.float32], scale: NDArray[np.float3
     extractor.scale.copy_(torch.from_numpy(scale))
 
 
-def _stamp(recipe: Recipe, k: int) -> State:
-    return {
-        "recipe": np.frombuffer(bytes.fromhex(recipe.digest()), dtype=np.uint8),
-        "chunk": np.array([k], dtype=np.int64),
-    }
-
-
 def state_of(recipe: Recipe, k: int, model: Any, beside: State | None = None) -> bytes:
     """The model after k chunks: weights, how observations are standardised, Adam's moments.
 
     With checkpoint `full`, after the first chunk, lanes and generators too; `beside` is kept as it is.
     """
-    policy, tensors = model.policy, _stamp(recipe, k) | (beside or {})
+    policy, tensors = model.policy, dict(beside or {})
     if recipe.checkpoint == "full" and k:
         tensors |= moment.taken(model)
     for name, value in policy.state_dict().items():
@@ -193,38 +181,7 @@ def state_of(recipe: Recipe, k: int, model: Any, beside: State | None = None) ->
     for name, parameter in policy.named_parameters():
         for part, value in policy.optimizer.state.get(parameter, {}).items():
             tensors[f"adam/{name}/{part}"] = value.numpy()
-    return save_tensors({name: np.ascontiguousarray(value) for name, value in sorted(tensors.items())})
-
-
-def read_state(recipe: Recipe, state: bytes) -> State:
-    """The tensors of a state.
-
-    Raises:
-        BadInput: the bytes are no state, or one of another recipe.
-    """
-    try:
-        tensors: State = load_tensors(state)
-        recorded = tensors["recipe"].tobytes().hex()
-    except (SafetensorError, KeyError, ValueError, TypeError) as error:
-        raise BadInput(f"expected the state of a training, found damage: {error}") from error
-    if recorded != recipe.digest():
-        raise BadInput(
-            f"expected a state of recipe {recipe.digest()[:12]}, found one of {recorded[:12]}; "
-            "begin with initial_state(recipe)"
-        )
-    return tensors
-
-
-def state_at(recipe: Recipe, k: int, state: bytes) -> State:
-    """The tensors of the state after k chunks.
-
-    Raises:
-        BadInput: the state is damaged, of another recipe, or not the one after k chunks.
-    """
-    tensors = read_state(recipe, state)
-    if (found := int(tensors["chunk"][0])) != k or k >= recipe.chunks:
-        raise BadInput(f"expected the state after {k} of {recipe.chunks} chunks, found the one after {found}")
-    return tensors
+    return state_bytes(recipe, k, tensors)
 
 
 def load_state(model: Any, tensors: State) -> None:

@@ -27,12 +27,11 @@ from ray.rllib.core.learner.learner import ENTROPY_KEY
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.policy.sample_batch import MultiAgentBatch
 from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME
-from safetensors.numpy import save as save_tensors
 
 from workgym.agents import ppo
-from workgym.agents.mlp import Layer, MlpPolicy
+from workgym.agents.mlp import Layer, MlpPolicy, folded
 from workgym.agents.policy import view_of
-from workgym.agents.rllib_crew import Actors, Crew, Here, State, faults_told, tensors_of, weights_of
+from workgym.agents.rllib_crew import Actors, Crew, Here, faults_told, tensors_of, weights_of
 from workgym.agents.rllib_parts import (
     LanesConfig,
     LanesRunner,
@@ -43,6 +42,7 @@ from workgym.agents.rllib_parts import (
 )
 from workgym.agents.rllib_recipe import RllibRecipe
 from workgym.agents.sb3 import LanesVecEnv
+from workgym.agents.states import State, read_state, state_at, state_bytes
 from workgym.agents.training import ChunkReport, alone, chunk_seed
 from workgym.envs.base import Task
 
@@ -127,7 +127,7 @@ def initial_state(recipe: RllibRecipe) -> bytes:
         mean, scale = ppo.survey(env, seed)
         module.mean.copy_(torch.from_numpy(mean))
         module.scale.copy_(torch.from_numpy(scale))
-        return _state_of(recipe, 0, weights_of(module))
+        return state_bytes(recipe, 0, weights_of(module))
 
 
 def train_chunk(recipe: RllibRecipe, k: int, state: bytes) -> tuple[bytes, ChunkReport]:
@@ -138,13 +138,13 @@ def train_chunk(recipe: RllibRecipe, k: int, state: bytes) -> tuple[bytes, Chunk
         InfrastructureFault: an env runner died, or did not get the weights.
     """
     began = time.process_time()
-    tensors = ppo.state_at(recipe, k, state)
+    tensors = state_at(recipe, k, state)
     with alone(), faults_told(), closing(crew_of(recipe, k)) as crew:
         crew.load(tensors)
         np.random.seed(chunk_seed(recipe, k))  # RLlib shuffles with NumPy's global generator
         report = _learn(recipe, crew)
         spent = time.process_time() - began + crew.cpu_seconds()
-        return _state_of(recipe, k + 1, tensors_of(crew.learners)), replace(report, cpu_seconds=spent)
+        return state_bytes(recipe, k + 1, tensors_of(crew.learners)), replace(report, cpu_seconds=spent)
 
 
 def _learn(recipe: RllibRecipe, crew: Crew) -> ChunkReport:
@@ -186,7 +186,7 @@ def policy_from(recipe: RllibRecipe, state: bytes, name: str = "") -> dict[str, 
     Raises:
         BadInput: the state is damaged or of another recipe.
     """
-    layers = layers_of(ppo.read_state(recipe, state))
+    layers = layers_of(read_state(recipe, state))
     name = name or f"{recipe.algorithm}-{recipe.digest()[:12]}"
     view, version = view_of(recipe.env_kwargs), _task_of(recipe).version
     return MlpPolicy(name, recipe.env_id, version, layers, recipe.activation, view).save()
@@ -197,26 +197,8 @@ def layers_of(tensors: State) -> list[Layer]:
     order = sorted(
         int(name.split(".")[1]) for name in tensors if name.startswith("module/pi.") and "weight" in name
     )
-    pairs = [
-        (
-            tensors[f"module/pi.{i}.weight"].T.astype(np.float64),
-            tensors[f"module/pi.{i}.bias"].astype(np.float64),
-        )
+    layers = [
+        Layer(np.ascontiguousarray(tensors[f"module/pi.{i}.weight"].T), tensors[f"module/pi.{i}.bias"])
         for i in order
     ]
-    mean, scale = (tensors[f"module/{part}"].astype(np.float64) for part in ("mean", "scale"))
-    weight, bias = pairs[0]
-    pairs[0] = weight * scale[:, None], bias - (mean * scale) @ weight
-    return [Layer(np.ascontiguousarray(w, dtype=np.float32), b.astype(np.float32)) for w, b in pairs]
-
-
-def _state_of(recipe: RllibRecipe, k: int, tensors: State) -> bytes:
-    """Everything that is known after k chunks."""
-    whole = sorted((_stamp(recipe, k) | tensors).items())
-    return save_tensors({name: np.ascontiguousarray(value) for name, value in whole})
-
-
-def _stamp(recipe: RllibRecipe, k: int) -> State:
-    """What `ppo.read_state` and `ppo.state_at` look at."""
-    digest = np.frombuffer(bytes.fromhex(recipe.digest()), dtype=np.uint8)
-    return {"recipe": digest, "chunk": np.array([k], dtype=np.int64)}
+    return folded(layers, tensors["module/mean"], tensors["module/scale"])

@@ -11,7 +11,6 @@ from typing import Any, Protocol
 
 import numpy as np
 import ray
-from numpy.typing import NDArray
 from ray.rllib.algorithms.ppo import PPO
 from ray.rllib.core import (
     COMPONENT_ENV_RUNNER,
@@ -24,9 +23,8 @@ from ray.rllib.core import (
 from ray.rllib.core.learner.learner_group import LearnerGroup
 
 from workgym.agents.rllib_parts import LanesConfig, LanesRunner, MaskedActorCritic, Rollout
+from workgym.agents.states import State
 from workgym.services.kernel import InfrastructureFault
-
-State = dict[str, NDArray[Any]]
 
 TESTED_RAY = ("2.60",)  # versions whose semi-public API is known to do what this module asks of it
 OBJECT_STORE_BYTES = 150_000_000  # some rollouts of the largest size

@@ -21,11 +21,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
 
-import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load as load_tensors
-from safetensors.numpy import save as save_tensors
-
+from workgym.agents.states import opened, state_bytes
 from workgym.services.kernel import BadInput, did_you_mean
 
 ALGORITHM = "schedule"
@@ -150,26 +146,13 @@ def continued(state: bytes, k: int, before: Any, after: Any) -> bytes:
     Raises:
         BadInput: it is damaged, not of the first recipe, or not the one after k chunks.
     """
-    tensors = _tensors(state)
-    found = tensors["recipe"].tobytes().hex(), int(tensors["chunk"][0])
-    if found != (before.digest(), k):
+    tensors, whose, done = opened(state)
+    if (whose, done) != (before.digest(), k):
         raise BadInput(
             f"expected the state of recipe {before.digest()[:12]} after {k} chunks, "
-            f"found one of {found[0][:12]} after {found[1]}"
+            f"found one of {whose[:12]} after {done}"
         )
-    tensors["recipe"] = np.frombuffer(bytes.fromhex(after.digest()), dtype=np.uint8)
-    return save_tensors(dict(sorted(tensors.items())))
-
-
-def _tensors(state: bytes) -> dict[str, Any]:
-    try:
-        tensors = load_tensors(state)
-        if {"recipe", "chunk"} <= tensors.keys():
-            return tensors
-        problem = "no stamp"
-    except (SafetensorError, ValueError, TypeError) as error:
-        problem = str(error)
-    raise BadInput(f"expected the state of a training, found damage: {problem}")
+    return state_bytes(after, k, tensors)
 
 
 def initial_state(recipe: ScheduleRecipe, *inputs: Mapping[str, bytes]) -> bytes:
@@ -202,7 +185,7 @@ def policy_from(recipe: ScheduleRecipe, state: bytes, name: str = "") -> dict[st
     """
     from workgym.agents import training
 
-    k = int(_tensors(state)["chunk"][0])
+    _, _, k = opened(state)
     name = name or f"{recipe.algorithm}-{recipe.digest()[:12]}"
     return training.policy_from(recipe.at(k - 1), state, name)
 

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
-import gymnasium as gym
 import numpy as np
-from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
-from workgym.agents.baselines import baselines
 from workgym.agents.policy import Policy, played_with
+from workgym.agents.seasons import Play, season_lanes
 from workgym.envs.base import VectorEnv
-from workgym.factory.evaluate import FOREVER
 from workgym.factory.records import Bools, Ints
 from workgym.services.kernel import BadInput
 from workgym.services.scenario import Suite
@@ -63,11 +61,9 @@ def conduct(
         beside: who is asked at every decision what it would do, and not heard.
         patience: steps after which the noop policy takes over; None for the env's own limit.
     """
-    env = _lanes(suite, played_with(policy, env_kwargs))
-    try:
+    kwargs = {**played_with(policy, env_kwargs), "split": suite.split, "backend": "twin"}
+    with closing(season_lanes(suite.env_id, kwargs, len(suite.scenarios))) as env:
         return _watched(policy, env, suite, dict(beside or {}), patience)
-    finally:
-        env.close()
 
 
 def _watched(
@@ -75,32 +71,25 @@ def _watched(
 ) -> Conduct:
     n = len(suite.scenarios)
     families = tuple(scenario.family for scenario in suite.scenarios)
-    limit = patience or gym.spec(suite.env_id).max_episode_steps or FOREVER
-    obs, _ = env.reset(seed=[one.seed for one in suite.scenarios], options={"family": list(families)})
-    relief = next(iter(baselines(suite.env_id, "noop").values()))()
-    policy.begin(env)
-    relief.begin(env)
+    play = Play(policy, env, suite.env_id, families, [one.seed for one in suite.scenarios], patience)
     apart = _meet(beside, env)
     terms = {name: np.zeros(n, dtype=np.int64) for name in env.task.terms}
     agrees = {name: np.zeros(n) for name in beside}
     decisions, refused, profit = np.zeros(n, np.int64), np.zeros(n, np.int64), np.zeros(n)
-    running, stalled, step = np.ones(n, np.bool_), np.zeros(n, np.bool_), 0
-    while running.any():
-        own = step < limit
-        actions = (policy if own else relief).act(obs, env.mask)
+    stalled = np.zeros(n, np.bool_)
+    while play.goes_on:
+        running, own, actions = play.running, not play.is_relieved, play.decide()
         if own:
             decisions += running
             for name, other in beside.items():
-                agrees[name] += _same(env, actions, other.act(obs, env.mask)) * running
+                agrees[name] += _same(env, actions, other.act(play.obs, env.mask)) * running
         else:
             stalled |= running
-        obs, reward, ended, _, info = env.step(actions)
-        profit += reward * running
+        earned, info = play.take(actions)
+        profit += earned
         refused += info.get("_refused", np.zeros(n, np.bool_)) & running & own
         for name in terms:
             terms[name] += info["reward_terms"][name] * running
-        running &= ~ended
-        step += 1
     cases = np.array([env.facts(lane)["cases"] for lane in range(n)], dtype=np.int64)
     return Conduct(families, decisions, refused, stalled, profit, cases, terms, agrees, apart)
 
@@ -123,15 +112,3 @@ def _same(env: VectorEnv, ours: Any, theirs: Any) -> NDArray[np.float64]:
     alike = env.task.understood(ours, n) == env.task.understood(theirs, n)
     share: NDArray[np.float64] = alike.reshape(n, -1).mean(axis=1)
     return share
-
-
-def _lanes(suite: Suite, kwargs: Mapping[str, Any]) -> VectorEnv:
-    given = {**kwargs, "split": suite.split, "backend": "twin"}
-    made = gym.make_vec(
-        suite.env_id,
-        num_envs=len(suite.scenarios),
-        autoreset_mode=AutoresetMode.DISABLED,
-        max_episode_steps=FOREVER,
-        **given,
-    )
-    return cast("VectorEnv", made)

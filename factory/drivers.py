@@ -57,24 +57,13 @@ class DriverBook(RunBook):
         Raises:
             Conflict: another scheduler drives it.
         """
-        same = {"spec_digest": digest_of(spec), "env_version": env_version, "code_version": code_version}
-        unfinished = select(RunRow).filter_by(pipeline=pipeline, **same)
+        versions = {"env_version": env_version, "code_version": code_version}
+        unfinished = select(RunRow).filter_by(pipeline=pipeline, spec_digest=digest_of(spec), **versions)
         unfinished = unfinished.where(RunRow.status.in_((RunStatus.RUNNING, RunStatus.ABANDONED)))
         with self._database.write() as session:
             row = session.scalar(unfinished.order_by(RunRow.id.desc()).limit(1))
             if row is None:
-                row = RunRow(
-                    pipeline=pipeline,
-                    spec=spec,
-                    env_id=env_id,
-                    status=RunStatus.RUNNING,
-                    started_at=self._now(),
-                    message="",
-                    **same,
-                    **this_process(),
-                )
-                session.add(row)
-                session.flush()
+                row = self._begin(session, pipeline, spec, env_id=env_id, **versions)
             run = self._take(session, row)
         return self._driven(run)
 

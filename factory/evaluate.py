@@ -7,15 +7,13 @@ import json
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
-import gymnasium as gym
 import numpy as np
-from gymnasium.vector import AutoresetMode
 
-import workgym.envs  # noqa: F401  # registers the ids
-from workgym.agents.baselines import baselines, make_baseline
+from workgym.agents.baselines import make_baseline
 from workgym.agents.policy import Policy, played_with
+from workgym.agents.seasons import Play, noop_of, season_lanes, to_the_end
 from workgym.envs.base import VectorEnv
 from workgym.factory.records import Ints, Scorecard
 from workgym.services.kernel import InfrastructureFault
@@ -23,7 +21,6 @@ from workgym.services.scenario import Scenario, Suite, interleave
 
 LANES = 512  # scenarios that are played side by side
 BLOCK = 10**7  # seeds between one block of a split and the next; a suite has fewer scenarios
-FOREVER = 10**9  # steps: an evaluation ends when the season does
 LATENCY_CALLS = 2000
 LATENCY_BLOCKS = 3
 
@@ -64,7 +61,7 @@ def _content(scenarios: Sequence[Scenario]) -> str:
     for batch in _batches(scenarios):
         first = batch[0]
         env = _lanes(first.env_id, first.parameters, first.split, "twin", len(batch))
-        _play(_noop(first.env_id), env, batch)
+        _play(noop_of(first.env_id), env, batch)
         for lane in range(len(batch)):
             whole.update(env.state_hash(lane).encode())
         env.close()
@@ -187,39 +184,13 @@ def _play_fresh(
 
 
 def _play(policy: Policy, env: VectorEnv, batch: Sequence[Scenario]) -> Ints:
-    """Play one scenario a lane to its end; the profits in cents.
-
-    Who stalls beyond the env's own limit is relieved by the noop policy: a truncated season would
-    never show what it owes.
-    """
-    patience = gym.spec(batch[0].env_id).max_episode_steps or FOREVER
-    families = [scenario.family for scenario in batch]
-    obs, _ = env.reset(seed=[scenario.seed for scenario in batch], options={"family": families})
-    relief = _noop(batch[0].env_id)
-    policy.begin(env)
-    relief.begin(env)
-    profit = np.zeros(len(batch), dtype=np.int64)
-    running = np.ones(len(batch), dtype=np.bool_)
-    step = 0
-    while running.any():
-        player = policy if step < patience else relief
-        obs, rewards, ended, _, _ = env.step(player.act(obs, env.mask))
-        profit += rewards.astype(np.int64) * running
-        running &= ~ended
-        step += 1
-    return profit
-
-
-def _noop(env_id: str) -> Policy:
-    return next(iter(baselines(env_id, "noop").values()))()
+    """Play one scenario a lane to its end; the profits in cents."""
+    families, seeds = [one.family for one in batch], [one.seed for one in batch]
+    return to_the_end(Play(policy, env, batch[0].env_id, families, seeds))
 
 
 def _lanes(env_id: str, kwargs: Mapping[str, Any], split: str, backend: str, n: int) -> VectorEnv:
-    given = {**kwargs, "split": split, "backend": backend}
-    made = gym.make_vec(
-        env_id, num_envs=n, autoreset_mode=AutoresetMode.DISABLED, max_episode_steps=FOREVER, **given
-    )
-    return cast("VectorEnv", made)
+    return season_lanes(env_id, {**kwargs, "split": split, "backend": backend}, n)
 
 
 def _batches(scenarios: Sequence[Scenario], size: int = LANES) -> Iterator[Sequence[Scenario]]:

@@ -107,9 +107,7 @@ def policy_of(registry: Registry, artifact: str) -> Policy:
     Raises:
         Tampered: the bytes are not those that were registered.
     """
-    policy = load_policy(registry.artifacts.get_folder(artifact))
-    policy.name = artifact
-    return policy
+    return _player(registry, artifact).policy
 
 
 def required_gates(pipeline: Pipeline, first: bool) -> list[str]:
@@ -158,7 +156,10 @@ def lab_of(pipeline: Pipeline, registry: Registry, artifact: str, opponent: Oppo
 
 
 def _player(registry: Registry, artifact: str) -> Player:
-    return Player(policy_of(registry, artifact), registry.artifacts.get_folder(artifact))
+    files = registry.artifacts.get_folder(artifact)
+    policy = load_policy(files)
+    policy.name = artifact
+    return Player(policy, files)
 
 
 def pipeline_of(registry: Registry, version: ModelVersion) -> Pipeline:

@@ -1,4 +1,4 @@
-"""From trained candidates to releases: evaluate, register, judge, pick by profile, promote."""
+"""From candidates to releases: judge, pick by profile, promote."""
 
 from __future__ import annotations
 
@@ -8,54 +8,20 @@ from typing import Any
 
 from workgym.factory import crash
 from workgym.factory.approvals import Unapproved
-from workgym.factory.early import Early, opposite
-from workgym.factory.entries import HistoryLine, ModelVersion, Run
-from workgym.factory.evaluate import evaluate, latency
+from workgym.factory.candidates import Candidate, Intake
+from workgym.factory.early import opposite
+from workgym.factory.entries import HistoryLine
 from workgym.factory.gates import promotable
-from workgym.factory.judging import (
-    Opponent,
-    judge_against,
-    lab_of,
-    opponent_before,
-    opponent_of,
-    policy_of,
-    required_gates,
-)
+from workgym.factory.judging import Opponent, judge_against, lab_of, opponent_before, opponent_of
 from workgym.factory.lab import Lab
 from workgym.factory.partial import PartialPlan
-from workgym.factory.pipeline import Pipeline, ReleaseSpec, TierSpec
+from workgym.factory.pipeline import ReleaseSpec
 from workgym.factory.profiles import Measures, Pick, is_better, measure, measured_by, pick, within
-from workgym.factory.records import Outcome, Scorecard, Verdict
-from workgym.factory.registry import Registry
+from workgym.factory.records import Outcome, Verdict
 from workgym.factory.routing import judge_router, propose, require_as_planned, router
-from workgym.factory.shards import Evaluation
-from workgym.factory.tiers import assemble
-from workgym.factory.train import Trained
-from workgym.services.scenario import Suite
 
 ACTOR = "factory run"
 GAINS = ("improvement", "improvement-fixed")  # gates whose `low` is a lower limit of the gain in profit
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """What was kept and may be released: a trained variant, or a router over policies.
-
-    Attributes:
-        name: what tables call it.
-        trained: how it was made; None for a router.
-        version: its row in the registry.
-        card: its results on the suite.
-        bytes: size of its files.
-        cpu_seconds: processor time of its training.
-    """
-
-    name: str
-    trained: Trained | None
-    version: ModelVersion
-    card: Scorecard
-    bytes: int
-    cpu_seconds: float
 
 
 @dataclass(frozen=True)
@@ -98,104 +64,16 @@ class Released:
 
 
 @dataclass(frozen=True)
-class Desk:
-    """What registering and judging need.
+class Desk(Intake):
+    """Judges what was kept, and promotes.
 
     Attributes:
-        suite: what is played.
-        rules: scorecards of the department's rules, the best first.
+        tell: is told what is being done.
         labs: where gates let two policies play, by the pair.
-        evaluation: plays the suite in shards where that is worth it, and stops where no release is left.
-        tried: candidates that are evaluated.
     """
 
-    pipeline: Pipeline
-    registry: Registry
-    record: Run
-    suite: Suite
-    rules: tuple[Scorecard, ...]
     tell: Callable[[str], Any] = lambda _: None
     labs: dict[tuple[str, str], Lab] = field(default_factory=dict)
-    evaluation: Evaluation | None = None
-    tried: int = 1
-
-    def keep(self, trained: Trained, training: int, steps: int, cpu_seconds: float) -> Candidate:
-        """Evaluate a trained policy and register it."""
-        artifact = self.registry.artifacts.put_folder(trained.files)
-        self.registry.finish_training(training, artifact, steps=steps, cpu_seconds=cpu_seconds)
-        crash.here("training:finished")
-        card = self._evaluate(artifact)
-        version = self.registry.register(
-            self.pipeline.name,
-            run_id=self.record.id,
-            artifact_digest=artifact,
-            scorecard=card,
-            required_gates=required_gates(self.pipeline, self._first()),
-            training_id=training,
-            lineage={
-                "variant": trained.job.variant,
-                "purpose": trained.job.purpose,
-                "training": trained.job.digest,
-            },
-        )
-        crash.here("version:registered")
-        size = sum(map(len, trained.files.values()))
-        return Candidate(trained.job.name, trained, version, card, size, cpu_seconds)
-
-    def assembled(self, candidates: Sequence[Candidate]) -> list[Candidate]:
-        """The pipeline's routers over trained variants, one for each seed that both have."""
-        known = {candidate.name: candidate for candidate in candidates}
-        made = []
-        for tier in self.pipeline.tiers:
-            for name, small in known.items():
-                variant, _, seed = name.partition("/")
-                large = known.get(f"{tier.large}/{seed}")
-                if variant == tier.small and large is not None:
-                    made.append(self._assemble(tier, int(seed), small, large))
-        return made
-
-    def _assemble(self, tier: TierSpec, seed: int, small: Candidate, large: Candidate) -> Candidate:
-        parts = small.version.artifact_digest, large.version.artifact_digest
-        files = assemble(self.pipeline, tier, seed, *map(self.registry.artifacts.get_folder, parts))
-        name = f"{tier.name}/{seed}"
-        purpose = f"{small.name} decides, and asks {large.name} in at most {tier.share:.0%} of the decisions."
-        lineage = {"variant": tier.name, "purpose": purpose, "inputs": list(parts)}
-        return self._kept(name, files, lineage, small.cpu_seconds + large.cpu_seconds)
-
-    def _kept(
-        self, name: str, files: dict[str, bytes], lineage: dict[str, Any], cpu_seconds: float
-    ) -> Candidate:
-        """Evaluate and register a policy that was put together from others."""
-        artifact = self.registry.artifacts.put_folder(files)
-        card = self._evaluate(artifact)
-        version = self.registry.register(
-            self.pipeline.name,
-            run_id=self.record.id,
-            artifact_digest=artifact,
-            scorecard=card,
-            required_gates=required_gates(self.pipeline, self._first()),
-            lineage=lineage,
-        )
-        return Candidate(name, None, version, card, sum(map(len, files.values())), cpu_seconds)
-
-    def _first(self) -> bool:
-        """Whether somebody would be the first to serve as what a release is."""
-        aliases = [release.alias for release in self.pipeline.releases]
-        return any(self.registry.generation(self.pipeline.name, alias) == 0 for alias in aliases)
-
-    def _evaluate(self, artifact: str) -> Scorecard:
-        policy = policy_of(self.registry, artifact)
-        if self.evaluation is not None and self.evaluation.is_worth_it:
-            card = self.evaluation.play(artifact, self._early().stop)
-        else:
-            card = evaluate(policy, self.suite, self.pipeline.env_kwargs)
-        return replace(card, latency_us=latency(policy, self.pipeline.env, self.pipeline.env_kwargs))
-
-    def _early(self) -> Early:
-        aliases = [release.alias for release in self.pipeline.releases]
-        known = self.pipeline, self.registry, self.suite, self.rules
-        opponents = [opponent_of(*known, alias) for alias in aliases]
-        return Early(self.pipeline, opponents, len(self.suite.scenarios), self.tried)
 
     def release(self, spec: ReleaseSpec, candidates: Sequence[Candidate]) -> Released:
         """Judge every candidate for a release and promote the one that its profile picks.
@@ -205,11 +83,10 @@ class Desk:
         if (line := self._moved(spec)) is not None:
             return self._told(spec, line, candidates)
         opponent = opponent_of(self.pipeline, self.registry, self.suite, self.rules, spec.alias)
-        tried = len(candidates)
-        judged = [self._judge(spec, opponent, candidate, tried) for candidate in candidates]
+        judged = [self._judge(spec, opponent, candidate) for candidate in candidates]
         judged.sort(key=lambda one: -one.measures["profit"])
         passed = {one.candidate.version.version: one for one in judged if one.passed}
-        if not passed and (routed := self._partial(spec, opponent, judged, tried)) is not None:
+        if not passed and (routed := self._partial(spec, opponent, judged)) is not None:
             judged.append(routed)
             passed = {routed.candidate.version.version: routed} if routed.passed else {}
         chosen = self._pick(spec, opponent, passed)
@@ -238,12 +115,12 @@ class Desk:
         sentence = f"{self.pipeline.name} version {line.to_version} is {spec.alias}: {line.reason}"
         return Released(spec, opponent, tuple(judged), line, sentence)
 
-    def _judge(self, spec: ReleaseSpec, opponent: Opponent, candidate: Candidate, tried: int) -> Judged:
+    def _judge(self, spec: ReleaseSpec, opponent: Opponent, candidate: Candidate) -> Judged:
         met = opposite(opponent, candidate.card, len(self.suite.scenarios))
         opponent = replace(opponent, card=met)
         self.tell(f"judging {candidate.name} for {spec.alias}, against {opponent.name}")
         lab = self._lab(candidate, opponent)
-        verdicts = judge_against(self.pipeline, spec, candidate.card, opponent, tried, lab)
+        verdicts = judge_against(self.pipeline, spec, candidate.card, opponent, self.tried, lab)
         return self._record(spec, opponent, candidate, tuple(verdicts))
 
     def _record(
@@ -265,18 +142,16 @@ class Desk:
         kept = replace(candidate, version=version)
         return Judged(kept, verdicts, measures)
 
-    def _partial(
-        self, spec: ReleaseSpec, opponent: Opponent, judged: Sequence[Judged], tried: int
-    ) -> Judged | None:
+    def _partial(self, spec: ReleaseSpec, opponent: Opponent, judged: Sequence[Judged]) -> Judged | None:
         """The best candidate that harms some families, behind a router that keeps who serves there."""
         if opponent.version is None:
             return None
         gates = self.pipeline.gates_of(spec)
         for one in judged:
             card = one.candidate.card
-            planned = propose(card, opponent.card, gates, one.verdicts, tried)
+            planned = propose(card, opponent.card, gates, one.verdicts, self.tried)
             if planned is not None:
-                return self._route(spec, opponent, one.candidate, planned, tried)
+                return self._route(spec, opponent, one.candidate, planned)
         return None
 
     def _route(
@@ -285,7 +160,6 @@ class Desk:
         opponent: Opponent,
         candidate: Candidate,
         planned: PartialPlan,
-        tried: int,
     ) -> Judged:
         assert opponent.version is not None  # the caller looked
         parts = opponent.version.artifact_digest, candidate.version.artifact_digest
@@ -299,11 +173,11 @@ class Desk:
             "kept": list(planned.kept),
             "served": list(planned.served),
         }
-        routed = self._kept(name, files, lineage, candidate.cpu_seconds)
+        routed = self._registered(name, files, lineage, candidate.cpu_seconds)
         require_as_planned(routed.card, candidate.card, opponent.card, planned)
         lab = self._lab(routed, opponent)
         gates = self.pipeline.gates_of(spec)
-        verdicts = judge_router(routed.card, opponent.card, gates, planned, tried, lab)
+        verdicts = judge_router(routed.card, opponent.card, gates, planned, self.tried, lab)
         return self._record(spec, opponent, routed, verdicts)
 
     def _lab(self, candidate: Candidate, opponent: Opponent) -> Lab:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
-import gymnasium as gym
 import numpy as np
-from gymnasium.vector import AutoresetMode
 
-from workgym.agents.baselines import baselines
 from workgym.agents.policy import played_with
-from workgym.envs.base import VectorEnv
+from workgym.agents.seasons import Play, season_lanes
 from workgym.envs.contract import Task
-from workgym.factory.evaluate import FOREVER
 from workgym.factory.flips import Contender, contender, home_of
 from workgym.factory.registry import Registry
 from workgym.services.kernel import BadInput, did_you_mean
@@ -116,28 +113,15 @@ def play(
     player: Contender, env_id: str, env_kwargs: Mapping[str, Any], split: str, family: str, seed: int
 ) -> Season:
     """Play one scenario as `workgym.factory.evaluate` does, and keep every decision."""
-    patience = gym.spec(env_id).max_episode_steps or FOREVER
-    made = gym.make_vec(
-        env_id,
-        num_envs=1,
-        autoreset_mode=AutoresetMode.DISABLED,
-        max_episode_steps=FOREVER,
-        **played_with(player.policy, {**env_kwargs, "split": split, "backend": "twin"}),
-    )
-    env = cast("VectorEnv", made)
-    try:
-        obs, _ = env.reset(seed=[seed], options={"family": [family]})
-        relief = next(iter(baselines(env_id, "noop").values()))()
-        for one in (player.policy, relief):
-            one.begin(env)
+    kwargs = {**env_kwargs, "split": split, "backend": "twin"}
+    with closing(season_lanes(env_id, played_with(player.policy, kwargs), 1)) as env:
+        season = Play(player.policy, env, env_id, [family], [seed])
         decisions: list[Decision] = []
-        ended = False
-        while not ended:
-            relieved = len(decisions) >= patience
-            seen, mask, day = obs[0].copy(), env.mask[0].copy(), env.facts(0)["day"]
-            actions = (relief if relieved else player.policy).act(obs, env.mask)
-            obs, reward, over, _, info = env.step(actions)
-            ended = bool(over[0])
+        while season.goes_on:
+            relieved = season.is_relieved
+            seen, mask, day = season.obs[0].copy(), env.mask[0].copy(), env.facts(0)["day"]
+            actions = season.decide()
+            reward, info = season.take(actions)
             refused = info["refused"][0] if "refused" in info else None
             decisions.append(
                 Decision(
@@ -154,8 +138,6 @@ def play(
             )
         profit = sum(one.reward for one in decisions)
         return Season(str(player), family, seed, split, tuple(decisions), profit, env.task.unit, env.facts(0))
-    finally:
-        env.close()
 
 
 def _seen(task: Task, obs: Any) -> dict[str, Any]:

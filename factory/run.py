@@ -13,6 +13,7 @@ import gymnasium as gym
 
 from workgym.envs.base import VectorEnv
 from workgym.factory import crash
+from workgym.factory.candidates import Candidate
 from workgym.factory.drivers import Pulse
 from workgym.factory.engines import Engine, Resources
 from workgym.factory.entries import CurvePoint, Run
@@ -24,12 +25,13 @@ from workgym.factory.plan import Job, code_digest, plan
 from workgym.factory.profiles import is_better, measured_by
 from workgym.factory.records import Scorecard
 from workgym.factory.registry import Registry
-from workgym.factory.releasing import Candidate, Desk, Released
+from workgym.factory.releasing import Desk, Released
 from workgym.factory.runs import Fenced
 from workgym.factory.search import Bench, searches
 from workgym.factory.sequential import committed_order
 from workgym.factory.shards import Evaluation
 from workgym.factory.teachers import kept_teachers, train_in_turns
+from workgym.factory.tiers import pairs
 from workgym.factory.train import CHUNK, Progress, Trained, Trainings, train
 from workgym.services.kernel import BadInput, Conflict
 
@@ -95,12 +97,11 @@ def run(
             registry.record_baseline(record.id, card)
         order = committed_order(suite, str(record.id))
         shards = Evaluation(foreman, suite, pipeline.env_kwargs, record.env_version, order)
-        tried = len(trained) + len(pipeline.tiers)
-        desk = Desk(
-            pipeline, registry, record, suite, rules, evaluation=shards, tried=tried, tell=watcher.stage
-        )
+        routers = pairs(pipeline, list(trainings))
+        tried = len(trained) + len(routers)
+        desk = Desk(pipeline, registry, record, suite, rules, tried, shards, watcher.stage)
         kept = [_keep(desk, one, trainings[one.job.name]) for one in trained]
-        candidates = [*kept, *desk.assembled(kept)]
+        candidates = [*kept, *desk.assembled(routers, kept)]
         releases = tuple(desk.release(spec, candidates) for spec in pipeline.releases)
         result = Result(record, rules, releases)
         crash.here("run:finishing")

@@ -65,22 +65,27 @@ class RunBook:
         self, pipeline: str, spec: dict[str, Any], *, env_id: str, env_version: str, code_version: str
     ) -> Run:
         """Open a run that belongs to this process."""
+        with self._database.write() as session:
+            row = self._begin(
+                session, pipeline, spec, env_id=env_id, env_version=env_version, code_version=code_version
+            )
+            return entry(Run, row)
+
+    def _begin(self, session: Session, pipeline: str, spec: dict[str, Any], **versions: str) -> RunRow:
+        """Write a run that belongs to this process, in the caller's transaction."""
         row = RunRow(
             pipeline=pipeline,
             spec=spec,
             spec_digest=digest_of(spec),
-            env_id=env_id,
-            env_version=env_version,
-            code_version=code_version,
             status=RunStatus.RUNNING,
             started_at=self._now(),
             message="",
+            **versions,
             **this_process(),
         )
-        with self._database.write() as session:
-            session.add(row)
-            session.flush()
-            return entry(Run, row)
+        session.add(row)
+        session.flush()
+        return row
 
     def finish_run(self, run_id: int, message: str = "") -> Run:
         """Close a run that did all it was asked."""

@@ -20,8 +20,35 @@ from workgym.factory.registry import Registry
 from workgym.services.kernel import BadInput, NotFound, did_you_mean
 
 
+@dataclass(frozen=True)
+class Pair:
+    """The two candidates, by name, that a router of a tier is put together from."""
+
+    tier: TierSpec
+    seed: int
+    small: str
+    large: str
+
+    @property
+    def name(self) -> str:
+        """Of the router, as candidates are named."""
+        return f"{self.tier.name}/{self.seed}"
+
+
+def pairs(pipeline: Pipeline, names: Sequence[str]) -> list[Pair]:
+    """For each tier, one for every seed that both of its variants were trained with."""
+    found = []
+    for tier in pipeline.tiers:
+        for name in names:
+            variant, _, seed = name.partition("/")
+            large = f"{tier.large}/{seed}"
+            if variant == tier.small and large in names:
+                found.append(Pair(tier, int(seed), name, large))
+    return found
+
+
 def assemble(
-    pipeline: Pipeline, tier: TierSpec, seed: int, small: Mapping[str, bytes], large: Mapping[str, bytes]
+    pipeline: Pipeline, pair: Pair, small: Mapping[str, bytes], large: Mapping[str, bytes]
 ) -> dict[str, bytes]:
     """The files of a router over two trained policies.
 
@@ -31,15 +58,16 @@ def assemble(
     Raises:
         BadInput: one of the two is no network of dense layers, or they do not fit together.
     """
+    tier = pair.tier
     policies = [load_policy(files) for files in (small, large)]
     for name, policy in zip((tier.small, tier.large), policies, strict=True):
         if not isinstance(policy, MlpPolicy):
             raise BadInput(f"expected a network of dense layers as {name!r}, found {type(policy).__name__}")
-    seasons = train_seasons(pipeline.env, pipeline.env_kwargs, tier.seasons, seed)
+    seasons = train_seasons(pipeline.env, pipeline.env_kwargs, tier.seasons, pair.seed)
     ours, theirs = policies
     assert isinstance(ours, MlpPolicy)
     assert isinstance(theirs, MlpPolicy)
-    return escalating(f"{tier.name}/{seed}", ours, theirs, seasons, tier.share).save()
+    return escalating(pair.name, ours, theirs, seasons, tier.share).save()
 
 
 @dataclass(frozen=True)

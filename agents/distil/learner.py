@@ -10,24 +10,19 @@ import time
 from collections.abc import Mapping
 from contextlib import closing
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load as load_tensors
-from safetensors.numpy import save as save_tensors
 
 from workgym.agents import ppo
 from workgym.agents.distil.recipe import DistilRecipe, DistilReport
 from workgym.agents.mlp import Layer, MlpPolicy, folded
 from workgym.agents.policy import Bools, Floats, load_policy, view_of
 from workgym.agents.sb3 import LanesVecEnv
+from workgym.agents.states import State, read_state, state_at, state_bytes
 from workgym.agents.training import alone, chunk_seed
 from workgym.services.kernel import BadInput
-
-State = dict[str, NDArray[Any]]
 
 _MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 
@@ -114,9 +109,7 @@ def train_chunk(recipe: DistilRecipe, k: int, state: bytes) -> tuple[bytes, Dist
         BadInput: the state is damaged, of another recipe, or not the one after k chunks.
     """
     began = time.process_time()
-    tensors = _read(recipe, state)
-    if (found := int(tensors["chunk"][0])) != k or k >= recipe.chunks:
-        raise BadInput(f"expected the state after {k} of {recipe.chunks} chunks, found the one after {found}")
+    tensors = state_at(recipe, k, state)
     with alone(), closing(LanesVecEnv.make(recipe.env_id, recipe.lanes, **recipe.env_kwargs)) as env:
         seed = chunk_seed(recipe, k)
         torch.manual_seed(seed)
@@ -140,7 +133,7 @@ def policy_from(recipe: DistilRecipe, state: bytes, name: str = "") -> dict[str,
     Raises:
         BadInput: the state is damaged or of another recipe.
     """
-    student = _student(recipe, _read(recipe, state))
+    student = _student(recipe, read_state(recipe, state))
     with closing(LanesVecEnv.make(recipe.env_id, 1, **recipe.env_kwargs)) as env:
         version = env.env.task.version
     return student.policy(version, name or f"{recipe.algorithm}-{recipe.digest()[:12]}").save()
@@ -190,26 +183,11 @@ def _taught(student: Student, lesson: Lesson, number: int) -> float:
 
 
 def _state(recipe: DistilRecipe, k: int, student: Student, teacher: MlpPolicy) -> bytes:
-    stamp = np.frombuffer(bytes.fromhex(recipe.digest()), dtype=np.uint8)
-    tensors = {"recipe": stamp, "chunk": np.array([k], dtype=np.int64), **student.tensors()}
+    tensors = student.tensors()
     for i, layer in enumerate(teacher.layers):
         tensors |= {f"teacher/{i}.weight": layer.weight, f"teacher/{i}.bias": layer.bias}
     tensors["teacher/tanh"] = np.array([teacher.activation == "tanh"])
-    return save_tensors({name: np.ascontiguousarray(tensors[name]) for name in sorted(tensors)})
-
-
-def _read(recipe: DistilRecipe, state: bytes) -> State:
-    try:
-        tensors: State = load_tensors(state)
-        recorded = tensors["recipe"].tobytes().hex()
-    except (SafetensorError, KeyError, ValueError, TypeError) as error:
-        raise BadInput(f"expected the state of a training, found damage: {error}") from error
-    if recorded != recipe.digest():
-        raise BadInput(
-            f"expected a state of recipe {recipe.digest()[:12]}, found one of {recorded[:12]}; "
-            "begin with initial_state(recipe)"
-        )
-    return tensors
+    return state_bytes(recipe, k, tensors)
 
 
 def _teacher(recipe: DistilRecipe, tensors: State, env: LanesVecEnv) -> MlpPolicy:

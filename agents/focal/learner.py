@@ -22,6 +22,7 @@ from workgym.agents.focal.recipe import FocalRecipe
 from workgym.agents.mlp import Layer, MlpPolicy
 from workgym.agents.policy import load_policy, view_of
 from workgym.agents.seasons import handled_rows, train_seasons
+from workgym.agents.states import State, state_at
 from workgym.agents.training import ChunkReport, alone, chunk_seed
 from workgym.services.kernel import BadInput
 
@@ -187,7 +188,7 @@ def train_chunk(recipe: FocalRecipe, k: int, state: bytes) -> tuple[bytes, Focal
             handles no season of the train split.
     """
     began = time.process_time()
-    tensors = ppo.state_at(recipe, k, state)
+    tensors = state_at(recipe, k, state)
     with alone(), closing(ppo.lanes_of(recipe)) as env:
         teacher = _carried_teacher(recipe, tensors, env.env.task.version)
         examples = examples_of(recipe, teacher) if recipe.focal_weight else None
@@ -224,15 +225,15 @@ def examples_of(recipe: FocalRecipe, teacher: MlpPolicy) -> Examples:
     return Examples(torch.from_numpy(rows.obs), legal, log_p)
 
 
-def _carried(teacher: MlpPolicy) -> ppo.State:
+def _carried(teacher: MlpPolicy) -> State:
     """The teacher's weights as a state holds them."""
-    parts: ppo.State = {}
+    parts: State = {}
     for i, layer in enumerate(teacher.layers):
         parts |= {f"{_TEACHER}{i}.weight": layer.weight, f"{_TEACHER}{i}.bias": layer.bias}
     return parts
 
 
-def _carried_teacher(recipe: FocalRecipe, tensors: ppo.State, version: str) -> MlpPolicy:
+def _carried_teacher(recipe: FocalRecipe, tensors: State, version: str) -> MlpPolicy:
     layers = [
         Layer(tensors[f"{_TEACHER}{i}.weight"], tensors[f"{_TEACHER}{i}.bias"])
         for i in range(len(recipe.net) + 1)

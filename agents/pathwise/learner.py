@@ -25,9 +25,6 @@ import gymnasium as gym
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load as load_tensors
-from safetensors.numpy import save as save_tensors
 from torch import Tensor
 
 import workgym.envs  # noqa: F401  # registers the ids
@@ -48,6 +45,7 @@ from workgym.agents.pathwise.recipe import PathwiseRecipe, PathwiseReport
 from workgym.agents.pathwise.sight import Flat, Rows
 from workgym.agents.pathwise.simulator import Simulator, Stock, facts_of
 from workgym.agents.policy import view_of
+from workgym.agents.states import State, read_state, state_at, state_bytes
 from workgym.agents.training import alone, chunk_seed
 from workgym.envs.base import Task, VectorEnv
 from workgym.envs.supply_chain.env import ENV_ID
@@ -56,8 +54,6 @@ from workgym.services.kernel import BadInput
 from workgym.services.scenario import episode_key, split_salt
 from workgym.services.supply_chain import rules
 from workgym.services.supply_chain.scenario import Setup
-
-State = dict[str, NDArray[Any]]
 
 DTYPE = torch.float32
 ENDLESS = 10**9  # periods of an episode that no window reaches the end of
@@ -319,34 +315,7 @@ def initial_state(recipe: PathwiseRecipe) -> bytes:
         mean, scale = _survey(recipe, problem, weights, seed)
         weights = _standardised(weights, mean, scale)
         tensors = {f"weights/{name}": w.numpy() for name, w in zip(_names(recipe), weights, strict=True)}
-        return _bytes_of(recipe, 0, tensors | {"mean": mean.numpy(), "scale": scale.numpy()})
-
-
-def _bytes_of(recipe: PathwiseRecipe, k: int, tensors: State) -> bytes:
-    whole = tensors | {
-        "recipe": np.frombuffer(bytes.fromhex(recipe.digest()), dtype=np.uint8),
-        "chunk": np.array([k], dtype=np.int64),
-    }
-    return save_tensors({name: np.ascontiguousarray(whole[name]) for name in sorted(whole)})
-
-
-def read_state(recipe: PathwiseRecipe, state: bytes) -> State:
-    """The tensors of a state.
-
-    Raises:
-        BadInput: the bytes are no state, or one of another recipe.
-    """
-    try:
-        tensors: State = load_tensors(state)
-        recorded = tensors["recipe"].tobytes().hex()
-    except (SafetensorError, KeyError, ValueError, TypeError) as error:
-        raise BadInput(f"expected the state of a training, found damage: {error}") from error
-    if recorded != recipe.digest():
-        raise BadInput(
-            f"expected a state of recipe {recipe.digest()[:12]}, found one of {recorded[:12]}; "
-            "begin with initial_state(recipe)"
-        )
-    return tensors
+        return state_bytes(recipe, 0, tensors | {"mean": mean.numpy(), "scale": scale.numpy()})
 
 
 def _net_of(recipe: PathwiseRecipe, tensors: State) -> Net:
@@ -362,9 +331,7 @@ def train_chunk(recipe: PathwiseRecipe, k: int, state: bytes) -> tuple[bytes, Pa
         BadInput: the state is damaged, of another recipe, or not the one after k chunks.
     """
     began = time.process_time()
-    tensors = read_state(recipe, state)
-    if (found := int(tensors["chunk"][0])) != k or k >= recipe.chunks:
-        raise BadInput(f"expected the state after {k} of {recipe.chunks} chunks, found the one after {found}")
+    tensors = state_at(recipe, k, state)
     with alone():
         net = _net_of(recipe, tensors)
         problem = problem_of(recipe)
@@ -381,7 +348,7 @@ def train_chunk(recipe: PathwiseRecipe, k: int, state: bytes) -> tuple[bytes, Pa
     last = told[-max(len(told) // 10, 1) :]
     mean_return, gradient = (float(x) for x in np.mean(last, axis=0))
     report = PathwiseReport(steps, time.process_time() - began, mean_return, gradient)
-    return _bytes_of(recipe, k + 1, after), report
+    return state_bytes(recipe, k + 1, after), report
 
 
 def _follow(

@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 from safetensors.numpy import load
 
+from tests.support.chains import chain
 from workgym.agents import ppo
 from workgym.agents.focal import learner
 from workgym.agents.mlp import MlpPolicy, random_policy
 from workgym.agents.policy import files_digest, load_policy
 from workgym.agents.sb3 import LanesVecEnv
 from workgym.agents.seasons import earnings, handled_rows, least, train_seasons
+from workgym.agents.states import read_state
 from workgym.agents.training import initial_state, make_recipe, needs, policy_from, train_chunk
 from workgym.factory.artifacts import ArtifactStore
 from workgym.factory.evaluate import evaluate
@@ -37,15 +39,6 @@ TINY = {
 UPDATE = {
     "algorithm": "focal-ppo", "value_rollouts": 1, "focal_seasons": 8, "focal_rows": 2000, "focal_batch": 256,
 }  # fmt: skip
-
-
-def chain(one, inputs=None):
-    states, reports = [initial_state(one, inputs)], []
-    for k in range(one.chunks):
-        state, report = train_chunk(one, k, states[-1])
-        states.append(state)
-        reports.append(report)
-    return states, reports
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +90,7 @@ def test_the_network_that_learns_decides_as_the_champion_but_for_near_ties(updat
     import torch
 
     one, inputs = update()
-    tensors = ppo.read_state(one, initial_state(one, inputs))
+    tensors = read_state(one, initial_state(one, inputs))
     env = ppo.lanes_of(one)
     model = ppo.build(one, env, lambda _: 0.0, 0, learner.FocalPPO)
     ppo.load_state(model, tensors)
@@ -130,7 +123,7 @@ def test_what_the_champion_handles_holds_the_update_back(update, held):
     examples = learner.examples_of(one, load_policy(next(iter(inputs.values()))))
     env = ppo.lanes_of(free)
     model = ppo.build(free, env, lambda _: 0.0, 0, learner.FocalPPO)
-    ppo.load_state(model, ppo.read_state(free, state))
+    ppo.load_state(model, read_state(free, state))
     assert reports[-1].examples == len(examples.obs) > 500
     assert 0 < reports[-1].focal_kl < 0.5 * float(model.divergence(examples).detach())
 

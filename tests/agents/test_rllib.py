@@ -1,6 +1,5 @@
 """Claims about training with RLlib: chunks are pure, and actors play the learner's weights."""
 
-import hashlib
 import importlib
 import inspect
 import json
@@ -17,6 +16,7 @@ import torch
 from ray.rllib.core import DEFAULT_MODULE_ID
 from safetensors.numpy import load
 
+from tests.support.chains import chain, sha
 from workgym.agents import ppo, rllib, rllib_crew, rllib_parts
 from workgym.agents.mlp import MlpPolicy
 from workgym.agents.presets import PRESETS
@@ -49,20 +49,6 @@ TINY = {
 
 def recipe(**fields):
     return make_recipe(TINY | fields)
-
-
-def sha(data):
-    return hashlib.sha256(data).hexdigest()
-
-
-def chain(one):
-    """All states of a training, the initial one first, and its reports."""
-    states, reports = [initial_state(one)], []
-    for k in range(one.chunks):
-        state, report = train_chunk(one, k, states[-1])
-        states.append(state)
-        reports.append(report)
-    return states, reports
 
 
 def learned(state):

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode
 
+from workgym.agents import seasons
 from workgym.agents.mlp import MlpPolicy, random_policy
 from workgym.agents.sb3 import LanesVecEnv
 from workgym.agents.training import initial_state, make_recipe, policy_from, train_chunk
@@ -219,7 +220,7 @@ class Fill:
 
 
 def test_a_scorecard_of_rows_is_what_single_envs_earn(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evaluate, "_noop", lambda env_id: Fill())
+    monkeypatch.setattr(seasons, "noop_of", lambda env_id: Fill())
     batch = [Scenario(env_id("rows"), "gate", "usual", seed) for seed in range(5)]
     played = evaluate._play_fresh(Fill(), batch, {}, "twin")
     for scenario, one in zip(batch, played, strict=True):

@@ -1,6 +1,5 @@
 """Claims about training: chunks are pure, so a killed training ends where an undisturbed one does."""
 
-import hashlib
 import json
 import os
 import signal
@@ -11,9 +10,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from tests.support.chains import chain, sha
 from workgym.agents.mlp import MlpPolicy
 from workgym.agents.presets import PRESETS
 from workgym.agents.sb3 import LanesVecEnv
+from workgym.agents.states import read_state
 from workgym.agents.training import (
     ALGORITHMS,
     Recipe,
@@ -41,20 +42,6 @@ TINY = {
 
 def recipe(**fields):
     return make_recipe(TINY | fields)
-
-
-def sha(data):
-    return hashlib.sha256(data).hexdigest()
-
-
-def chain(one):
-    """All states of a training, the initial one first, and its reports."""
-    states, reports = [initial_state(one)], []
-    for k in range(one.chunks):
-        state, report = train_chunk(one, k, states[-1])
-        states.append(state)
-        reports.append(report)
-    return states, reports
 
 
 @pytest.fixture(scope="module")
@@ -152,7 +139,7 @@ def test_the_policy_is_the_one_that_was_trained(trained):
     env = LanesVecEnv.make(ENV, 64, **one.env_kwargs)
     policy.begin(env.env)
     model = ppo.build(one, env, lambda _: 0.0, 0)
-    ppo.load_state(model, ppo.read_state(one, states[-1]))
+    ppo.load_state(model, read_state(one, states[-1]))
     env.seed(1)
     obs = env.reset()
     with torch.no_grad():

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.images import NO_ENGINE, PREFIX, READY, ROOT, no_engine, run
+from workgym.factory.chaos_plant import TINY
 
 NAME = f"{PREFIX}-nodes"
 PACKAGE = "/opt/workgym/lib/python3.11/site-packages/workgym"
@@ -21,23 +22,6 @@ QUICK = {  # a node is missed after seconds instead of half a minute
     "RAY_health_check_period_ms": "1000",
     "RAY_health_check_failure_threshold": "3",
 }
-PIPELINE = """
-name = "nodes"
-env = "workgym/Orders-v0"
-[suite]
-per_family = 4
-[training]
-seeds = [1, 2]
-[training.recipe]
-steps = 49_152
-chunk_steps = 6144
-lanes = 64
-n_steps = 32
-minibatch = 512
-[[variants]]
-name = "plain"
-[gates.improvement]
-"""
 
 
 @dataclass(frozen=True)
@@ -87,7 +71,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         run("docker", "build", "-f", "compose/Dockerfile", "--target", "factory", "-t", image, ".")
     shared = tmp_path_factory.mktemp("nodes")
     shared.chmod(0o755)
-    (shared / "nodes.toml").write_text(PIPELINE)
+    (shared / "nodes.toml").write_text(TINY)
     cluster = Cluster(image, shared)
     run("docker", "network", "create", "--internal", NAME)
     try:

@@ -8,9 +8,12 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 
 import docker
 import pytest
@@ -29,6 +32,13 @@ sys.stdin.read()
 """
 
 
+@pytest.fixture(autouse=True)
+def _home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No test of another process shares, sweeps or keeps alive what is started here."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+
+
 @pytest.fixture
 def container(orders_image: str) -> Iterator[Container]:
     with serving("orders", image=orders_image) as running:
@@ -36,10 +46,11 @@ def container(orders_image: str) -> Iterator[Container]:
 
 
 def names() -> set[str]:
-    """Of all containers that envs have started here."""
+    """Of all containers that this test has started."""
     engine = docker.from_env()
     try:
-        return {one.name for one in engine.containers.list(all=True, filters={"label": containers.SESSION})}
+        found = engine.containers.list(all=True, filters={"label": containers.SESSION}, ignore_removed=True)
+        return {one.name for one in found if containers._mine(one)}
     finally:
         engine.close()
 
@@ -135,11 +146,14 @@ def test_a_forked_child_that_ends_takes_nothing_from_its_parent(container):
 
 @pytest.mark.docker
 def test_a_container_of_another_machine_is_swept_when_its_time_is_over(orders_image, monkeypatch):
+    here = containers.socket.gethostname
+    monkeypatch.setattr(containers, "LIFETIME_S", 600)
     monkeypatch.setattr(containers.socket, "gethostname", lambda: "elsewhere")
     running = serving("orders", image=orders_image)
-    monkeypatch.undo()
+    monkeypatch.setattr(containers.socket, "gethostname", here)
     assert sweep() == []
-    monkeypatch.setattr(containers.time, "time", lambda: 1e12)
+    later = time.time() + 601  # too early for what others have started
+    monkeypatch.setattr(containers.time, "time", lambda: later)
     assert sweep() == [running.name]
     running.close()
 

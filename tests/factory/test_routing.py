@@ -13,6 +13,7 @@ from workgym.agents.mlp import MlpPolicy
 from workgym.agents.policy import load_policy
 from workgym.agents.routers import ByFamily
 from workgym.agents.training import initial_state, make_recipe, policy_from, train_chunk
+from workgym.factory.candidates import Candidate
 from workgym.factory.entries import ModelVersion
 from workgym.factory.evaluate import evaluate
 from workgym.factory.judging import card_of, env_version, policy_of, rule_cards, suite_of
@@ -21,7 +22,7 @@ from workgym.factory.pipeline import Pipeline
 from workgym.factory.plan import code_digest
 from workgym.factory.records import Outcome, Verdict
 from workgym.factory.registry import Registry, open_registry
-from workgym.factory.releasing import Candidate, Desk, Released
+from workgym.factory.releasing import Desk, Released
 from workgym.factory.routing import require_as_planned, router
 from workgym.services.kernel import BadInput, Conflict
 
@@ -67,7 +68,7 @@ class Office:
             code_version=code_digest(),
         )
         suite = suite_of(PIPELINE)
-        self.desk = Desk(PIPELINE, registry, run, suite, rule_cards(PIPELINE, suite))
+        self.desk = Desk(PIPELINE, registry, run, suite, rule_cards(PIPELINE, suite), tried=1)
         least, less, much = (load_policy(trained(steps)) for steps in (16_384, 65_536, 524_288))
         assert isinstance(least, MlpPolicy)
         assert isinstance(less, MlpPolicy)

@@ -1,6 +1,5 @@
 """Claims about learning through the simulator: chunks are pure, and what is learned is worth it."""
 
-import hashlib
 import json
 
 import gymnasium as gym
@@ -8,12 +7,14 @@ import numpy as np
 import pytest
 import torch
 
+from tests.support.chains import chain, sha
 from workgym.agents.pathwise import learner
 from workgym.agents.pathwise.learner import Net, problem_of, scattered, train_for_cost
 from workgym.agents.pathwise.policy import QuantityPolicy
 from workgym.agents.pathwise.recipe import PathwiseRecipe
 from workgym.agents.policy import load_policy
 from workgym.agents.presets import PRESETS
+from workgym.agents.states import read_state
 from workgym.agents.training import initial_state, make_recipe, policy_from, train_chunk
 from workgym.envs.supply_chain.view import sheet_of
 from workgym.services.kernel import BadInput
@@ -38,19 +39,6 @@ ROWS = TINY | {
     "window": 0,
     "rounding": "whole",
 }
-
-
-def sha(data):
-    return hashlib.sha256(data).hexdigest()
-
-
-def chain(recipe):
-    states, reports = [initial_state(recipe)], []
-    for k in range(recipe.chunks):
-        state, report = train_chunk(recipe, k, states[-1])
-        states.append(state)
-        reports.append(report)
-    return states, reports
 
 
 @pytest.mark.parametrize("fields", [TINY, ROWS])
@@ -96,7 +84,7 @@ def test_the_saved_policy_orders_what_the_network_does(fields):
     told = problem.draw(rng, 16, 1)
     stock = scattered(problem, rng, problem.simulator.opened(16), 1.0)
     seen = problem.eye.look(stock, told, 0)
-    tensors = learner.read_state(recipe, state)
+    tensors = read_state(recipe, state)
     net: Net = learner._net_of(recipe, tensors)
     features = np.arange(problem.eye.features)
     orders = net.seeing(features, np.ones(len(features))).orders(problem, seen).reshape(16, -1).numpy()
