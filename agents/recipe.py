@@ -1,4 +1,4 @@
-"""What a training by PPO depends on, but the code."""
+"""What a training depends on, but the code: of every kind, and by PPO."""
 
 from __future__ import annotations
 
@@ -17,7 +17,52 @@ IN_PROCESS = ("twin", "embedded")  # backends whose lanes a state can carry alon
 
 
 @dataclass(frozen=True)
-class Recipe:
+class BaseRecipe:
+    """What the recipes of all learners of nets have in common.
+
+    A subclass names its `ALGORITHMS`, and in `RANGES` the inclusive range of every number: what lies
+    outside has no meaning, or stops learning altogether.
+
+    Attributes:
+        env_id: Gymnasium id.
+        algorithm: one of `ALGORITHMS`.
+        env_kwargs: how the env is made.
+        seed: names this training; another one shows how much of a result is luck.
+        net: hidden layers.
+    """
+
+    RANGES: ClassVar[dict[str, tuple[float, float]]] = {"seed": (0, 2**31 - 1)}
+    ALGORITHMS: ClassVar[tuple[str, ...]]
+
+    env_id: str
+    algorithm: str = ""
+    env_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    net: tuple[int, ...] = (64, 64)
+
+    def __post_init__(self) -> None:
+        if self.algorithm not in self.ALGORITHMS:
+            raise BadInput(did_you_mean("algorithm", self.algorithm, list(self.ALGORITHMS)))
+        for name, (low, high) in self.RANGES.items():
+            kind, value = type(self.__dataclass_fields__[name].default), getattr(self, name)
+            right = isinstance(value, int if kind is int else (int, float)) and not isinstance(value, bool)
+            if not right or not low <= value <= high:
+                what = "a whole number" if kind is int else "a number"
+                raise BadInput(f"expected {what} in {low:g}..{high:g} as {name}, found {value!r}")
+        if not self.net or not all(isinstance(n, int) and 1 <= n <= 4096 for n in self.net):
+            raise BadInput(f"expected hidden layers of 1 to 4096 units as net, found {self.net}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as JSON knows them; `make_recipe` reads them."""
+        return asdict(self) | {"env_kwargs": dict(self.env_kwargs), "net": list(self.net)}
+
+    def digest(self) -> str:
+        """Content hash; equal recipes train equal policies."""
+        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Recipe(BaseRecipe):
     """Everything that a training depends on, but the code.
 
     Usual ranges are those of Andrychowicz et al. (2021), "What matters in on-policy reinforcement
@@ -67,9 +112,8 @@ class Recipe:
             chunks changes nothing; for backends in this process.
     """
 
-    # Inclusive range of every number; what lies outside has no meaning, or stops learning altogether.
     RANGES: ClassVar[dict[str, tuple[float, float]]] = {
-        "seed": (0, 2**31 - 1),
+        **BaseRecipe.RANGES,
         "steps": (1, 10**12),
         "chunk_steps": (1, 10**10),
         "lanes": (1, 65536),
@@ -89,10 +133,7 @@ class Recipe:
     }
     ALGORITHMS: ClassVar[tuple[str, ...]] = ALGORITHMS
 
-    env_id: str
     algorithm: str = "maskable-ppo"
-    env_kwargs: Mapping[str, Any] = field(default_factory=dict)
-    seed: int = 0
     steps: int = 1_600_000
     chunk_steps: int = 400_000
     lanes: int = 512
@@ -107,15 +148,13 @@ class Recipe:
     clip: float = 0.2
     vf_coef: float = 0.5
     max_grad_norm: float = 0.5
-    net: tuple[int, ...] = (64, 64)
     activation: str = "relu"
     refusal_cost: float = 0.1
     violation_cost: int = 0
     checkpoint: str = "boundary"
 
     def __post_init__(self) -> None:
-        if self.algorithm not in self.ALGORITHMS:
-            raise BadInput(did_you_mean("algorithm", self.algorithm, list(self.ALGORITHMS)))
+        super().__post_init__()
         if self.activation not in ACTIVATIONS:
             raise BadInput(did_you_mean("activation", self.activation, list(ACTIVATIONS)))
         if self.checkpoint not in CHECKPOINTS:
@@ -126,7 +165,6 @@ class Recipe:
                 f"expected backend {' or '.join(IN_PROCESS)} with checkpoint 'full', found {backend!r}; "
                 f"leave checkpoint at 'boundary'"
             )
-        check_fields(self, self.RANGES)
         if self.rollout % self.minibatch:
             raise BadInput(
                 f"expected a minibatch that divides lanes * n_steps = {self.rollout}, found {self.minibatch}"
@@ -148,26 +186,6 @@ class Recipe:
         return -(-self.steps // (self.rollouts * self.rollout))
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields as JSON knows them, without a `checkpoint` at a boundary; `make_recipe` reads them."""
-        whole = asdict(self) | {"env_kwargs": dict(self.env_kwargs), "net": list(self.net)}
+        """The fields as JSON knows them, without a `checkpoint` at a boundary."""
+        whole = super().to_dict()
         return {name: value for name, value in whole.items() if (name, value) != ("checkpoint", "boundary")}
-
-    def digest(self) -> str:
-        """Content hash; equal recipes train equal policies."""
-        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()
-
-
-def check_fields(recipe: Any, ranges: Mapping[str, tuple[float, float]]) -> None:
-    """Refuse a recipe with a number outside its range, or with layers that are none.
-
-    Raises:
-        BadInput: it has one.
-    """
-    for name, (low, high) in ranges.items():
-        kind, value = type(recipe.__dataclass_fields__[name].default), getattr(recipe, name)
-        right = isinstance(value, int if kind is int else (int, float)) and not isinstance(value, bool)
-        if not right or not low <= value <= high:
-            what = "a whole number" if kind is int else "a number"
-            raise BadInput(f"expected {what} in {low:g}..{high:g} as {name}, found {value!r}")
-    if not recipe.net or not all(isinstance(n, int) and 1 <= n <= 4096 for n in recipe.net):
-        raise BadInput(f"expected hidden layers of 1 to 4096 units as net, found {recipe.net}")

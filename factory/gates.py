@@ -23,24 +23,19 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import cache
-from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, get_type_hints
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from workgym.factory.records import Outcome, Scorecard, Verdict
-from workgym.services.kernel import BadInput, Conflict, did_you_mean
+from workgym.services.kernel import BadInput, did_you_mean
+from workgym.services.plugins import Plugins
 
 if TYPE_CHECKING:
     from workgym.factory.lab import Lab
 
-GROUP = "workgym.gates"
-OURS = (
-    EntryPoint("builtin", "workgym.factory.builtin_gates", GROUP),
-    EntryPoint("probing", "workgym.factory.probing_gates", GROUP),
-)
+OURS = {"builtin": "workgym.factory.builtin_gates", "probing": "workgym.factory.probing_gates"}
 Numbers = dict[str, float | int | str]
 
 
@@ -274,7 +269,7 @@ def _plain(value: Any) -> float | int | str:
     return int(value) if isinstance(value, bool) else value
 
 
-_GATES: dict[str, Gate[Any]] = {}
+_GATES = Plugins[str, Gate[Any]]("workgym.gates", "gates", OURS)
 
 
 def gate(name: str, sequential: bool = False) -> Callable[[Decide], Gate[Any]]:
@@ -286,33 +281,15 @@ def gate(name: str, sequential: bool = False) -> Callable[[Decide], Gate[Any]]:
     def enter(decide: Decide) -> Gate[Any]:
         parameters = list(inspect.signature(decide).parameters)
         kind = get_type_hints(decide)[parameters[2]]
-        known = _GATES.get(name)
-        if known and _address(known.decide) != _address(decide):
-            raise Conflict(f"two gates are named {name!r}: {_address(known.decide)} and {_address(decide)}")
-        return _GATES.setdefault(name, Gate(name, kind, decide, sequential, plays=len(parameters) > 3))
+        entry = Gate(name, kind, decide, sequential, plays=len(parameters) > 3)
+        return _GATES.enter(name, entry, decide, repr(name))
 
     return enter
 
 
-def _address(function: Callable[..., Any]) -> str:
-    return f"{function.__module__}:{function.__qualname__}"
-
-
-@cache
-def _load_plug_ins() -> None:
-    for point in (*OURS, *entry_points(group=GROUP)):
-        try:
-            point.load()
-        except (ImportError, AttributeError) as error:
-            raise BadInput(
-                f"the gates of {point.name!r} ({point.value}) do not load: {error}; repair or remove it"
-            ) from error
-
-
 def known_gates() -> dict[str, Gate[Any]]:
     """Every gate by name, ours and those of installed packages."""
-    _load_plug_ins()
-    return dict(_GATES)
+    return _GATES.known()
 
 
 def configure(gates: Mapping[str, Mapping[str, Any]], candidates: int = 1) -> dict[str, Options]:
@@ -370,16 +347,17 @@ def judge(
             named or not; otherwise it is read and left out.
         lab: where gates can let the policies play; those that need one are inconclusive without it.
     """
+    known = known_gates()
     asked = configure({**gates, "bootstrap": gates.get("bootstrap", {})}, candidates)
     named = [name for name in asked if bootstrap or name != "bootstrap"]
     said: dict[str, Verdict] = {}
-    for name in sorted(named, key=lambda one: _GATES[one].plays):
+    for name in sorted(named, key=lambda one: known[one].plays):
         failed = [verdict.gate for verdict in said.values() if verdict.outcome is Outcome.FAIL]
-        if failed and _GATES[name].plays:
+        if failed and known[name].plays:
             finding = undecided(f"was not played, {failed[0]} failed (n={candidate.n})", {"n": candidate.n})
             said[name] = Verdict(name, *finding, candidate.policy, champion.policy, candidate.suite)
         else:
-            said[name] = _GATES[name](candidate, champion, asked[name], lab)
+            said[name] = known[name](candidate, champion, asked[name], lab)
     return [said[name] for name in named]
 
 

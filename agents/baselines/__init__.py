@@ -13,18 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import StrEnum
-from functools import cache
-from importlib.metadata import EntryPoint, entry_points
 from typing import NamedTuple
 
 from workgym.agents.policy import Policy
-from workgym.services.kernel import BadInput, Conflict, did_you_mean
+from workgym.services.kernel import BadInput, did_you_mean
+from workgym.services.plugins import Plugins
 
-GROUP = "workgym.baselines"
-OURS = tuple(
-    EntryPoint(name, f"workgym.agents.baselines.{name}", GROUP)
-    for name in ("orders", "milp", "oracle", "supply_chain", "inventory")
-)
+OURS = ("orders", "milp", "oracle", "supply_chain", "inventory")
 Factory = Callable[[], Policy]
 
 
@@ -39,43 +34,23 @@ class Role(StrEnum):
 
 
 class _Entry(NamedTuple):
-    env_id: str
-    name: str
     role: Role
     make: Factory
 
 
-_ENTRIES: dict[tuple[str, str], _Entry] = {}
+_ENTRIES = Plugins[tuple[str, str], _Entry](
+    "workgym.baselines", "baselines", {name: f"{__name__}.{name}" for name in OURS}
+)
 
 
 def baseline(env_id: str, name: str, role: Role) -> Callable[[Factory], Factory]:
     """Enter a factory of policies as the baseline `name` of an env."""
 
     def enter(make: Factory) -> Factory:
-        known = _ENTRIES.get((env_id, name))
-        if known and _address(known.make) != _address(make):
-            raise Conflict(
-                f"two baselines of {env_id} are named {name!r}: {_address(known.make)} and {_address(make)}"
-            )
-        _ENTRIES.setdefault((env_id, name), _Entry(env_id, name, role, make))
+        _ENTRIES.enter((env_id, name), _Entry(role, make), make, f"{name!r} of {env_id}")
         return make
 
     return enter
-
-
-def _address(make: Factory) -> str:
-    return f"{getattr(make, '__module__', '')}:{getattr(make, '__qualname__', make)}"
-
-
-@cache
-def _load_plug_ins() -> None:
-    for point in (*OURS, *entry_points(group=GROUP)):
-        try:
-            point.load()
-        except (ImportError, AttributeError) as error:
-            raise BadInput(
-                f"the baselines of {point.name!r} ({point.value}) do not load: {error}; repair or remove it"
-            ) from error
 
 
 def baselines(env_id: str, role: Role | str | None = None) -> dict[str, Factory]:
@@ -84,16 +59,16 @@ def baselines(env_id: str, role: Role | str | None = None) -> dict[str, Factory]
     Raises:
         BadInput: no baseline is known for this env, or there is no such role.
     """
-    _load_plug_ins()
+    known = _ENTRIES.known()
     if role is not None and role not in list(Role):
-        raise BadInput(did_you_mean("role of a baseline", role, [str(known) for known in Role]))
-    if env_id not in {entry.env_id for entry in _ENTRIES.values()}:
-        envs = sorted({entry.env_id for entry in _ENTRIES.values()})
-        raise BadInput(did_you_mean("env with baselines", env_id, envs))
+        raise BadInput(did_you_mean("role of a baseline", role, [str(one) for one in Role]))
+    envs = {own for own, _ in known}
+    if env_id not in envs:
+        raise BadInput(did_you_mean("env with baselines", env_id, sorted(envs)))
     return {
-        entry.name: entry.make
-        for entry in _ENTRIES.values()
-        if entry.env_id == env_id and role in (None, entry.role)
+        name: entry.make
+        for (own, name), entry in known.items()
+        if own == env_id and role in (None, entry.role)
     }
 
 

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import ClassVar
 
 from workgym.agents.focal.recipe import check_digest
-from workgym.agents.recipe import ACTIVATIONS, check_fields
+from workgym.agents.recipe import ACTIVATIONS, BaseRecipe
 from workgym.services.kernel import BadInput, did_you_mean
 
 ALGORITHM = "distil"
 
 
 @dataclass(frozen=True)
-class DistilRecipe:
+class DistilRecipe(BaseRecipe):
     """A student that plays, and learns in every situation it meets what its teacher would do there.
 
     Examples of the teacher's own play would not show how to recover from the student's mistakes.
@@ -45,8 +42,9 @@ class DistilRecipe:
         activation: `relu` or `tanh`.
     """
 
+    ALGORITHMS: ClassVar[tuple[str, ...]] = (ALGORITHM,)
     RANGES: ClassVar[dict[str, tuple[float, float]]] = {
-        "seed": (0, 2**31 - 1),
+        **BaseRecipe.RANGES,
         "rounds": (1, 10**7),
         "chunk_rounds": (1, 10**7),
         "lanes": (1, 65536),
@@ -59,10 +57,7 @@ class DistilRecipe:
         "temperature": (1e-3, 1e3),
     }
 
-    env_id: str
     algorithm: str = ALGORITHM
-    env_kwargs: Mapping[str, Any] = field(default_factory=dict)
-    seed: int = 0
     teacher: str = ""
     rounds: int = 60
     chunk_rounds: int = 20
@@ -78,11 +73,9 @@ class DistilRecipe:
     activation: str = "relu"
 
     def __post_init__(self) -> None:
-        if self.algorithm != ALGORITHM:
-            raise BadInput(did_you_mean("algorithm", self.algorithm, [ALGORITHM]))
+        super().__post_init__()
         if self.activation not in ACTIVATIONS:
             raise BadInput(did_you_mean("activation", self.activation, list(ACTIVATIONS)))
-        check_fields(self, self.RANGES)
         check_digest("teacher", self.teacher)
 
     @property
@@ -93,14 +86,6 @@ class DistilRecipe:
     def span(self, k: int) -> range:
         """The rounds of chunk k."""
         return range(k * self.chunk_rounds, min((k + 1) * self.chunk_rounds, self.rounds))
-
-    def to_dict(self) -> dict[str, Any]:
-        """The fields as JSON knows them."""
-        return asdict(self) | {"env_kwargs": dict(self.env_kwargs), "net": list(self.net)}
-
-    def digest(self) -> str:
-        """Content hash; equal recipes train equal policies."""
-        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True)

@@ -20,15 +20,14 @@ from __future__ import annotations
 import importlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
-from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from workgym.agents.forecast.panel import Floats, Panel, from_csv, make_panel, synthetic, with_calendar
-from workgym.services.kernel import BadInput, Conflict, did_you_mean
+from workgym.services.kernel import BadInput, did_you_mean
+from workgym.services.plugins import Plugins
 
 __all__ = [
     "DECILES",
@@ -45,10 +44,7 @@ __all__ = [
     "with_calendar",
 ]
 
-GROUP = "workgym.forecasters"
-OURS = tuple(
-    EntryPoint(name, f"workgym.agents.forecast.{name}", GROUP) for name in ("naive", "ets", "trees", "neural")
-)
+OURS = ("naive", "ets", "trees", "neural")
 DECILES = (0.1, 0.5, 0.9)  # what a buyer asks for: pessimistic, middle, optimistic
 HEADER = "forecaster.json"
 FORMAT = 1
@@ -90,41 +86,23 @@ class Forecaster(Protocol):
 
 
 Factory = Callable[..., Forecaster]
-_FACTORIES: dict[str, Factory] = {}
+_FACTORIES = Plugins[str, Factory](
+    "workgym.forecasters", "forecasters", {name: f"{__name__}.{name}" for name in OURS}
+)
 
 
 def forecaster(name: str) -> Callable[[Factory], Factory]:
     """Enter a factory `(horizon, quantiles, **options) -> Forecaster` under a name."""
 
     def enter(make: Factory) -> Factory:
-        known = _FACTORIES.get(name)
-        if known and _address(known) != _address(make):
-            raise Conflict(f"two forecasters are named {name!r}: {_address(known)} and {_address(make)}")
-        _FACTORIES.setdefault(name, make)
-        return make
+        return _FACTORIES.enter(name, make, make, repr(name))
 
     return enter
 
 
-def _address(make: Factory) -> str:
-    return f"{getattr(make, '__module__', '')}:{getattr(make, '__qualname__', make)}"
-
-
-@cache
-def _load_plug_ins() -> None:
-    for point in (*OURS, *entry_points(group=GROUP)):
-        try:
-            point.load()
-        except (ImportError, AttributeError) as error:
-            raise BadInput(
-                f"the forecasters of {point.name!r} ({point.value}) do not load: {error}; repair or remove it"
-            ) from error
-
-
 def forecasters() -> dict[str, Factory]:
     """All factories by name."""
-    _load_plug_ins()
-    return dict(_FACTORIES)
+    return _FACTORIES.known()
 
 
 def make_forecaster(

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import ClassVar
 
+from workgym.agents.recipe import BaseRecipe
 from workgym.services.kernel import BadInput, did_you_mean
 
 ALGORITHM = "pathwise"
@@ -15,7 +13,7 @@ ROUNDINGS = ("smooth", "whole")
 
 
 @dataclass(frozen=True)
-class PathwiseRecipe:
+class PathwiseRecipe(BaseRecipe):
     """A training that follows the gradient of an episode's money by the policy's weights.
 
     Attributes:
@@ -41,8 +39,9 @@ class PathwiseRecipe:
             as if they were fractions. `whole` for goods that sell less than a few units a period.
     """
 
+    ALGORITHMS: ClassVar[tuple[str, ...]] = (ALGORITHM,)
     RANGES: ClassVar[dict[str, tuple[float, float]]] = {
-        "seed": (0, 2**31 - 1),
+        **BaseRecipe.RANGES,
         "updates": (1, 10**7),
         "chunk_updates": (1, 10**7),
         "lanes": (1, 65536),
@@ -55,10 +54,7 @@ class PathwiseRecipe:
         "max_grad_norm": (1e-6, 1e6),
     }
 
-    env_id: str
     algorithm: str = ALGORITHM
-    env_kwargs: Mapping[str, Any] = field(default_factory=dict)
-    seed: int = 0
     updates: int = 1000
     chunk_updates: int = 250
     lanes: int = 256
@@ -73,19 +69,9 @@ class PathwiseRecipe:
     rounding: str = "smooth"
 
     def __post_init__(self) -> None:
-        if self.algorithm != ALGORITHM:
-            raise BadInput(did_you_mean("algorithm", self.algorithm, [ALGORITHM]))
+        super().__post_init__()
         if self.rounding not in ROUNDINGS:
             raise BadInput(did_you_mean("rounding", self.rounding, list(ROUNDINGS)))
-        for name, (low, high) in self.RANGES.items():
-            value = getattr(self, name)
-            whole = isinstance(self.__dataclass_fields__[name].default, int)
-            right = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
-            if not right or not low <= value <= high:
-                kind = "a whole number" if whole else "a number"
-                raise BadInput(f"expected {kind} in {low:g}..{high:g} as {name}, found {value!r}")
-        if not self.net or not all(isinstance(n, int) and 1 <= n <= 4096 for n in self.net):
-            raise BadInput(f"expected hidden layers of 1 to 4096 units as net, found {self.net}")
         if self.window and self.tail >= self.window:
             raise BadInput(f"expected a tail within the window of {self.window}, found {self.tail}")
 
@@ -97,14 +83,6 @@ class PathwiseRecipe:
     def span(self, k: int) -> range:
         """The updates of chunk k."""
         return range(k * self.chunk_updates, min((k + 1) * self.chunk_updates, self.updates))
-
-    def to_dict(self) -> dict[str, Any]:
-        """The fields as JSON knows them."""
-        return asdict(self) | {"env_kwargs": dict(self.env_kwargs), "net": list(self.net)}
-
-    def digest(self) -> str:
-        """Content hash; equal recipes train equal policies."""
-        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,4 @@
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -338,13 +337,11 @@ def lost_count(candidate: Scorecard, champion: Scorecard, options: Options) -> F
 
 
 @pytest.fixture
-def fresh() -> Iterator[None]:
-    """A registry that forgets what the test enters."""
-    before = known_gates()
-    yield
-    gates._GATES.clear()
-    gates._GATES.update(before)
-    gates._load_plug_ins.cache_clear()
+def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A registry that forgets what the test enters, and looks for packages anew."""
+    known_gates()
+    monkeypatch.setattr(gates._GATES, "_entries", dict(gates._GATES._entries))
+    monkeypatch.setattr(gates._GATES, "_loaded", False)
 
 
 @pytest.mark.usefixtures("fresh")
@@ -395,7 +392,6 @@ def installed(candidate: Scorecard, champion: Scorecard, options: Options) -> Fi
 def test_an_installed_packages_gate_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install(tmp_path, "thrift_gate", PLUG_IN)
     monkeypatch.syspath_prepend(tmp_path)
-    gates._load_plug_ins.cache_clear()
     assert ask("installed", BETTER).sentence == f"never (n={BETTER.n})"
 
 
@@ -403,6 +399,5 @@ def test_an_installed_packages_gate_is_found(tmp_path: Path, monkeypatch: pytest
 def test_a_plug_in_that_does_not_load_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install(tmp_path, "no_such_module", "")
     monkeypatch.syspath_prepend(tmp_path)
-    gates._load_plug_ins.cache_clear()
     with pytest.raises(BadInput, match=r"the gates of 'thrift' \(no_such_module\) do not load"):
         known_gates()
