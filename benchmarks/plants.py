@@ -93,16 +93,67 @@ def _free_port() -> int:
         return int(listener.getsockname()[1])
 
 
+class PrivatePostgres:
+    """A PostgreSQL of this machine that nobody else uses (tests/support/postgres.sh); a context.
+
+    Attributes:
+        url: SQLAlchemy URL, once it was started.
+    """
+
+    def __init__(self) -> None:
+        self.url = ""
+        self._folder = TemporaryDirectory(prefix="chaos-", dir="/tmp")  # short: a socket is in it
+        Path(self._folder.name).chmod(0o755)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Recovers what was committed."""
+        until = time.monotonic() + _START_S
+        while (started := self._do("start")).returncode:  # children of the killed one still end
+            assert time.monotonic() < until, started.stderr
+            time.sleep(0.2)
+        self.url = started.stdout.strip()
+
+    def stop(self) -> None:
+        """Leave nothing behind."""
+        self._do("stop")
+        self._folder.cleanup()
+
+    def kill(self) -> None:
+        """SIGKILL of the postmaster; its children notice and end."""
+        (pid_file,) = Path(self._folder.name).glob("workgym-postgres-*/data/postmaster.pid")
+        postmaster = int(pid_file.read_text().split()[0])
+        os.kill(postmaster, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            while True:  # until somebody has buried it, pg_ctl takes it for alive
+                os.kill(postmaster, 0)
+                time.sleep(0.01)
+
+    def _do(self, command: str) -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, "TMPDIR": self._folder.name, "WORKGYM_TEST_POSTGRES_PORT": "5432"}
+        return subprocess.run(
+            [str(ROOT / "tests" / "support" / "postgres.sh"), command],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+
 class Processes(Plant):
-    """A server process, and a private PostgreSQL of this machine (tests/support/postgres.sh)."""
+    """A server process, and a PostgreSQL of its own."""
 
     def __init__(self) -> None:
         self.token = secrets.token_urlsafe(24)
         self._port = _free_port()
         self.base_url = f"http://127.0.0.1:{self._port}"
-        self._folder = TemporaryDirectory(prefix="chaos-", dir="/tmp")  # short: a socket is in it
-        Path(self._folder.name).chmod(0o755)
-        self._url = ""
+        self._postgres = PrivatePostgres()
         self._service: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -111,8 +162,7 @@ class Processes(Plant):
 
     def stop(self) -> None:
         self.kill_service()
-        self._postgres("stop")
-        self._folder.cleanup()
+        self._postgres.stop()
 
     def kill_service(self) -> None:
         """SIGKILL."""
@@ -123,47 +173,23 @@ class Processes(Plant):
     def start_service(self) -> None:
         """A new process."""
         command = [sys.executable, "-m", "workgym.services", "serve", SERVICE, "--port", str(self._port)]
-        environment = {**os.environ, "WORKGYM_ADMIN_TOKEN": self.token, "WORKGYM_DATABASE_URL": self._url}
+        settings = {"WORKGYM_ADMIN_TOKEN": self.token, "WORKGYM_DATABASE_URL": self._postgres.url}
         self._service = subprocess.Popen(
-            command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            command, env=os.environ | settings, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
 
     def kill_database(self) -> None:
-        """SIGKILL of the postmaster; its children notice and end."""
-        postmaster = int(self._pid_file.read_text().split()[0])
-        os.kill(postmaster, signal.SIGKILL)
-        with suppress(ProcessLookupError):
-            while True:  # until somebody has buried it, pg_ctl takes it for alive
-                os.kill(postmaster, 0)
-                time.sleep(0.01)
+        """SIGKILL of the postmaster."""
+        self._postgres.kill()
 
     def start_database(self) -> None:
         """Recovers what was committed."""
-        until = time.monotonic() + _START_S
-        while (started := self._postgres("start")).returncode:  # children of the killed one still end
-            assert time.monotonic() < until, started.stderr
-            time.sleep(0.2)
-        self._url = started.stdout.strip()
+        self._postgres.start()
 
     def verify(self) -> bool:
         """By the command, in a process of its own."""
-        command = [sys.executable, *_VERIFY, self._url]
+        command = [sys.executable, *_VERIFY, self._postgres.url]
         return subprocess.run(command, stdout=subprocess.DEVNULL, check=False).returncode == 0
-
-    @property
-    def _pid_file(self) -> Path:
-        (found,) = Path(self._folder.name).glob("workgym-postgres-*/data/postmaster.pid")
-        return found
-
-    def _postgres(self, command: str) -> subprocess.CompletedProcess[str]:
-        environment = {**os.environ, "TMPDIR": self._folder.name, "WORKGYM_TEST_POSTGRES_PORT": "5432"}
-        return subprocess.run(
-            [str(ROOT / "tests" / "support" / "postgres.sh"), command],
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
 
 
 class Containers(Plant):

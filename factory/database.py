@@ -6,10 +6,11 @@ are rare and short, and in return no verb can see half of another.
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError
 from sqlalchemy.orm import Session
 
 from workgym.services.kernel import BadInput, InfrastructureFault
@@ -29,15 +30,21 @@ _MIGRATIONS = Path(__file__).parent / "migrations"
 _WRITES = "workgym_writes"
 _ADVISORY_KEY = int.from_bytes(b"workgym")
 _PATIENCE_S = 30.0
+_AGAIN_S = 1.0
+_log = logging.getLogger(__name__)
 
 
 class Database:
     """An engine on a registry whose schema is the newest.
 
     Not to be carried over a fork: a child opens its own.
+
+    Attributes:
+        patience_s: how long a transaction waits to begin while the server is away.
     """
 
     def __init__(self, url: str | URL) -> None:
+        self.patience_s = 0.0
         self.engine = make_engine(url)
         self._writer = self.engine.execution_options(**{_WRITES: True})
         try:
@@ -52,23 +59,36 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Session]:
         """A session for queries."""
-        with Session(self.engine) as session:
+        with self._begun(self.engine) as session:
             yield session
 
-    def write(self) -> AbstractContextManager[Session]:
+    @contextmanager
+    def write(self) -> Iterator[Session]:
         """The one writer: commits when the block ends, changes nothing when it raises."""
-        return _transaction(self._writer)
+        with self._begun(self._writer) as session:  # takes the lock now, not at the first statement
+            yield session
+            session.commit()
+
+    def _begun(self, engine: Engine) -> Session:
+        """A session in a transaction in which nothing has been done, so that it may be begun again."""
+        began = time.monotonic()
+        while True:
+            session = Session(engine)
+            try:
+                session.connection()
+            except BaseException as error:
+                session.close()
+                passes = isinstance(error, OperationalError) and not _is_sqlite(engine.url)
+                if not passes or time.monotonic() - began > self.patience_s:
+                    raise
+                _log.warning("the registry's server is away; trying again for %g s", self.patience_s)
+                time.sleep(_AGAIN_S)
+            else:
+                return session
 
     def close(self) -> None:
         """Give the connections back."""
         self.engine.dispose()
-
-
-@contextmanager
-def _transaction(engine: Engine) -> Iterator[Session]:
-    with Session(engine) as session, session.begin():
-        session.connection()  # take the lock now, not at the first statement
-        yield session
 
 
 def make_engine(url: str | URL) -> Engine:

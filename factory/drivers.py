@@ -145,7 +145,8 @@ class DriverBook(RunBook):
             return len(failed)
 
     def _driven(self, run: Run) -> Run:
-        """Remember that we drive it, once that is written."""
+        """Remember that we drive it, once that is written; who has work at stake waits for a lost server."""
+        self._database.patience_s = LEASE_S
         with self._database.read() as session:
             self._epochs[run.id] = session.get_one(DriverRow, run.id).epoch
         return run
@@ -227,6 +228,7 @@ class Pulse:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._over.set()
+        self._registry.database.patience_s = 0.0
         with suppress(KeyboardInterrupt):  # that of the last beat, if it comes only now
             self._thread.join()
         if self._lost is not None and (kind is None or issubclass(kind, KeyboardInterrupt)):
