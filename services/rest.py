@@ -14,10 +14,11 @@ from typing import Annotated, Any, Protocol
 from fastapi import APIRouter, Body, FastAPI, Header, Path, Query, Response
 from pydantic import BaseModel, ConfigDict, Field, Json, JsonValue
 
-from workgym.services.copies import Copy
+from workgym.services.audit import Entry
 from workgym.services.kernel import NotFound
 from workgym.services.problems import BodyLimit, answer_problems, documented
 from workgym.services.storage import Database
+from workgym.services.worlds import Copy
 
 LARGEST_ID = 2**63 - 1
 PLAIN = r"^[^\x00-\x1f\x7f]+$"  # no control characters: PostgreSQL has no NUL, a log no line feed
@@ -97,8 +98,23 @@ class Store(Protocol):
 
     database: Database
 
+    def worlds(self) -> Sequence[Any]:
+        """All worlds by name."""
+
     def world(self, world: int, /) -> Any:
         """One world (NotFound)."""
+
+    def drop_world(self, world: int, /) -> None:
+        """Remove a world with everything in it (NotFound)."""
+
+    def snapshot(self, world: int, /) -> bytes:
+        """The canonical state of a world."""
+
+    def restore(self, world: int, data: bytes, /, *, actor: str) -> Any:
+        """Put a canonical state into a world (BadInput); the world."""
+
+    def audit(self, world: int, /, *, subject: str | None, limit: int) -> Sequence[Entry]:
+        """The latest lines of a world's audit log, newest first."""
 
     def fork(
         self, world: int, names: Sequence[str], *, actor: str, idempotency_key: str | None
@@ -121,6 +137,7 @@ def rest_application(
     store: Store,
     routers: Sequence[APIRouter],
     *,
+    world: type[Any],
     title: str,
     about: str,
     tags: Sequence[Mapping[str, str]],
@@ -130,7 +147,9 @@ def rest_application(
 
     Args:
         store: what the operations ask.
-        routers: of the service; those for copies of worlds and for its health come on top.
+        routers: of the service; what every service does alike comes on top: worlds are listed, read, dropped,
+            copied and restored, their audit log is read, and the service tells its health.
+        world: what is told of a world, a model or a dataclass.
         title: of the service.
         about: what it does, as Markdown.
         tags: groups of operations, each with a `name` and a `description`.
@@ -153,10 +172,78 @@ def rest_application(
     )
     app.add_middleware(BodyLimit, most=LARGEST_BODY)
     app.state.store = store
-    for router in (*routers, _copies(store), _health(store)):
+    for router in (
+        *routers,
+        _log(store),
+        _worlds(store, world),
+        _states(store, world),
+        _copies(store),
+        _health(store),
+    ):
         app.include_router(router)
     answer_problems(app, dict(reasons))
     return app
+
+
+def _log(store: Store) -> APIRouter:
+    router = APIRouter(prefix="/worlds/{world}", tags=["books"])
+
+    @router.get("/audit", summary="Read the audit log", response_model=list[AuditEntry], responses=READ)
+    def list_audit(
+        world: WorldId,
+        subject: Annotated[Text, Query(description="Of these lines alone: `order/7`, `day/2`")] = None,
+        limit: Annotated[int, Query(ge=1, le=LARGEST_LOG, description="Lines at most")] = DEFAULT_LOG,
+    ) -> Sequence[Entry]:
+        """The latest lines of the audit log, newest first."""
+        return store.audit(world, subject=subject, limit=limit)
+
+    return router
+
+
+def _worlds(store: Store, told: type[Any]) -> APIRouter:
+    router = APIRouter(prefix="/worlds", tags=["worlds"])
+
+    @router.get("", summary="List worlds", response_model=list[told], responses=documented(503))  # type: ignore[valid-type]  # the service's own
+    def list_worlds() -> Sequence[Any]:
+        """All worlds by name."""
+        return store.worlds()
+
+    @router.get("/{world}", summary="Read a world", response_model=told, responses=READ)
+    def read_world(world: WorldId) -> Any:
+        """Day and counts of one world."""
+        return store.world(world)
+
+    @router.delete("/{world}", summary="Drop a world", status_code=204, responses=READ)
+    def drop_world(world: WorldId) -> None:
+        """Remove a world with everything in it, its audit log too."""
+        store.drop_world(world)
+
+    return router
+
+
+def _states(store: Store, told: type[Any]) -> APIRouter:
+    router = APIRouter(prefix="/worlds/{world}/snapshot", tags=["worlds"])
+
+    @router.get(
+        "",
+        summary="Take a snapshot",
+        response_class=Response,
+        responses={**READ, 200: {"description": "Canonical state", "content": {SNAPSHOT_TYPE: {}}}},
+    )
+    def take_snapshot(world: WorldId) -> Response:
+        """The world's canonical state: equal worlds give equal bytes, and a twin reads them too."""
+        return Response(store.snapshot(world), media_type=SNAPSHOT_TYPE)
+
+    @router.put("", summary="Restore a snapshot", response_model=told, responses=CHANGE)
+    def restore_snapshot(
+        world: WorldId,
+        state: Annotated[bytes, Body(media_type=SNAPSHOT_TYPE, description="What a snapshot gave")],
+        actor: Actor,
+    ) -> Any:
+        """Put a canonical state into a world of the same kind, whatever it held."""
+        return store.restore(world, state, actor=actor)
+
+    return router
 
 
 def _copies(store: Store) -> APIRouter:

@@ -20,22 +20,17 @@ from workgym.services.orders.baskets import synthetic
 from workgym.services.orders.pages import router as pages
 from workgym.services.orders.rules import STATUSES
 from workgym.services.orders.scenario import REGIONS, season
-from workgym.services.orders.soundness import sound_state
 from workgym.services.orders.store import Store
 from workgym.services.orders.worlds import Catalogue
 from workgym.services.problems import documented
 from workgym.services.rest import (
     ACT,
     CHANGE,
-    DEFAULT_LOG,
     DEFAULT_PAGE,
     LARGEST_ID,
-    LARGEST_LOG,
     LARGEST_PAGE,
     READ,
-    SNAPSHOT_TYPE,
     Actor,
-    AuditEntry,
     Key,
     Text,
     WorldId,
@@ -352,17 +347,6 @@ def read_books(store: TheStore, world: WorldId) -> dict[str, int]:
     return store.books(world)
 
 
-@books.get("/audit", summary="Read the audit log", response_model=list[AuditEntry], responses=READ)
-def list_audit(
-    store: TheStore,
-    world: WorldId,
-    subject: Annotated[Text, Query(description="`order/7`, `delivery/3` or `day/2`")] = None,
-    limit: Annotated[int, Query(ge=1, le=LARGEST_LOG, description="Lines at most")] = DEFAULT_LOG,
-) -> list[records.Entry]:
-    """The latest lines of the audit log, newest first."""
-    return store.audit(world, subject=subject, limit=limit)
-
-
 # Worlds
 
 
@@ -378,47 +362,6 @@ def open_world(store: TheStore, wish: models.NewWorld, actor: Actor, response: R
     world = store.open_world(wish.name, seed=wish.seed, family=wish.family, actor=actor)
     response.headers["Location"] = f"/worlds/{world.id}"
     return world
-
-
-@worlds.get("", summary="List worlds", response_model=list[models.World], responses=documented(503))
-def list_worlds(store: TheStore) -> list[records.World]:
-    """All worlds by name."""
-    return store.worlds()
-
-
-@worlds.get("/{world}", summary="Read a world", response_model=models.World, responses=READ)
-def read_world(store: TheStore, world: WorldId) -> records.World:
-    """Day, counts and profit of one world."""
-    return store.world(world)
-
-
-@worlds.delete("/{world}", summary="Drop a world", status_code=204, responses=READ)
-def drop_world(store: TheStore, world: WorldId) -> None:
-    """Remove a world with everything in it, its audit log too."""
-    store.drop_world(world)
-
-
-@worlds.get(
-    "/{world}/snapshot",
-    summary="Take a snapshot",
-    response_class=Response,
-    responses={**READ, 200: {"description": "Canonical state", "content": {SNAPSHOT_TYPE: {}}}},
-)
-def take_snapshot(store: TheStore, world: WorldId) -> Response:
-    """The world's canonical state: equal worlds give equal bytes, and a twin reads them too."""
-    return Response(store.snapshot(world), media_type=SNAPSHOT_TYPE)
-
-
-@worlds.put("/{world}/snapshot", summary="Restore a snapshot", response_model=models.World, responses=CHANGE)
-def restore_snapshot(
-    store: TheStore,
-    world: WorldId,
-    state: Annotated[bytes, Body(media_type=SNAPSHOT_TYPE, description="What a snapshot gave")],
-    actor: Actor,
-) -> records.World:
-    """Put a canonical state into a world, whatever it held."""
-    sound = sound_state(state, store.setup)
-    return store.restore(world, sound.to_bytes(), actor=actor)
 
 
 # The scenario
@@ -442,7 +385,15 @@ def next_day(store: TheStore, world: WorldId, actor: Actor, key: Key = None) -> 
 def application(store: Store) -> FastAPI:
     """The REST interface of a store."""
     routers = (orders, day, floor, books, worlds, scenario, pages)
-    return rest_application(store, routers, title=TITLE, about=ABOUT, tags=TAGS, reasons=models.REASON_WORDS)
+    return rest_application(
+        store,
+        routers,
+        world=models.World,
+        title=TITLE,
+        about=ABOUT,
+        tags=TAGS,
+        reasons=models.REASON_WORDS,
+    )
 
 
 def create_app(database: str) -> FastAPI:

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from workgym.services.audit import Entry as Entry  # noqa: PLC0414  # told by this service too
-
 
 @dataclass(frozen=True)
 class World:

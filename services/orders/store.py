@@ -24,8 +24,6 @@ from typing import TypeVar
 
 import numpy as np
 
-from workgym.services.audit import Entry, entries
-from workgym.services.copies import CopyingStore
 from workgym.services.kernel import BadInput
 from workgym.services.once import Request, carry_out
 from workgym.services.orders import days, live_state, rules, scenario, season, tables, verbs, views, worlds
@@ -44,18 +42,18 @@ from workgym.services.orders.records import (
     World,
 )
 from workgym.services.orders.scenario import CENTRES, Setup
-from workgym.services.orders.soundness import require_sound_world
-from workgym.services.orders.state import State
+from workgym.services.orders.soundness import require_sound_world, sound_state
 from workgym.services.orders.views import Wanted
 from workgym.services.orders.worlds import Catalogue, Templates
 from workgym.services.scenario import episode_key
 from workgym.services.storage import Database, Transaction
+from workgym.services.worlds import WorldStore
 
 T = TypeVar("T")
 A = TypeVar("A")
 
 
-class Store(CopyingStore):
+class Store(WorldStore):
     """All worlds of one database.
 
     Args:
@@ -113,8 +111,12 @@ class Store(CopyingStore):
             return live_state.of_world(tx, world).to_bytes()
 
     def restore(self, world: int, data: bytes, *, actor: str = "system") -> World:
-        """Put a canonical state into a world, whatever it held."""
-        state = State.from_bytes(data)
+        """Put a canonical state into a world, whatever it held.
+
+        Raises:
+            BadInput: the bytes are no state that the season can have.
+        """
+        state = sound_state(data, self.setup)
         with self.database.write() as tx:
             take(tx, [world])
             name = self._own(tx, world).name
@@ -430,11 +432,6 @@ class Store(CopyingStore):
         """Cents by account."""
         with self._reading(world) as tx:
             return views.books(tx, world)
-
-    def audit(self, world: int, *, subject: str | None = None, limit: int = 100) -> list[Entry]:
-        """The latest lines of the audit log, newest first; subjects are `order/7`, `delivery/3`, `day/2`."""
-        with self._reading(world) as tx:
-            return entries(tx, world, subject, limit)
 
     # How a verb runs
 

@@ -24,8 +24,6 @@ from typing import TypeVar
 
 import numpy as np
 
-from workgym.services.audit import Entry, entries
-from workgym.services.copies import CopyingStore
 from workgym.services.once import Request, carry_out
 from workgym.services.scenario import episode_key
 from workgym.services.storage import Database, Transaction
@@ -45,11 +43,12 @@ from workgym.services.supply_chain.soundness import named_network, require_sound
 from workgym.services.supply_chain.spec import Network
 from workgym.services.supply_chain.verbs import Wanted
 from workgym.services.supply_chain.worlds import Plan, plan_of
+from workgym.services.worlds import WorldStore
 
 T = TypeVar("T")
 
 
-class Store(CopyingStore):
+class Store(WorldStore):
     """All worlds of one database.
 
     Args:
@@ -371,11 +370,6 @@ class Store(CopyingStore):
         """Money by account."""
         with self._reading(world) as (tx, _):
             return views.books(tx, world)
-
-    def audit(self, world: int, *, subject: str | None = None, limit: int = 100) -> list[Entry]:
-        """The latest lines of the audit log, newest first; subjects are `order/7`, `day/2`, ..."""
-        with self._reading(world) as (tx, _):
-            return entries(tx, world, subject, limit)
 
     # How a verb runs
 

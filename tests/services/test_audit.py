@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields
 from typing import Any
 
 import pytest
 from sqlalchemy import insert, text, update
 
-from workgym.services.audit import append, chained, verify
+from workgym.services.audit import Entry, append, chained, verify
 from workgym.services.kernel import BadInput, Conflict, NotFound, Refused
+from workgym.services.rest import AuditEntry
 
 PLAN = [(deed, how) for how in range(2) for deed in range(8)]
 UNGUARDED = {
@@ -192,3 +194,7 @@ def test_a_refusal_writes_no_line(business: Any, log: Log) -> None:
 def test_a_world_that_does_not_exist_has_no_log(log: Log) -> None:
     with pytest.raises(NotFound, match="999"):
         log.verified(999)
+
+
+def test_an_answer_has_the_fields_of_an_entry():
+    assert list(AuditEntry.model_fields) == [field.name for field in fields(Entry)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
@@ -18,7 +18,8 @@ from workgym.services.kernel import Conflict, NotFound, Refused, Service
 from workgym.services.pages import pages
 from workgym.services.rest import ACT, CHANGE, READ, Actor, Key, Request, WorldId, one_of, rest_application
 from workgym.services.settings import Settings
-from workgym.services.storage import SERIAL, Database
+from workgym.services.storage import SERIAL, Database, Transaction
+from workgym.services.worlds import WorldStore
 
 Number = Annotated[int, Path(ge=0, le=129)]
 Only = Annotated[str | None, Query(description="Where they stand")]
@@ -45,12 +46,12 @@ class Load(Request):
     expected_version: int | None = None
 
 
-class Laundry:
+class Laundry(WorldStore):
     """Washes in memory, and keeps its audit trail like every service."""
 
     def __init__(self) -> None:
         self.database = Database("sqlite://")
-        metadata = MetaData()
+        self.metadata = metadata = MetaData()
         Table("worlds", metadata, Column("id", SERIAL, primary_key=True), Column("name", Text))
         audit_table(metadata)
         self.database.create(metadata)
@@ -59,10 +60,19 @@ class Laundry:
         self.machines = [Machine(number=i, state="idle", price_cents=250 * i, version=0) for i in range(130)]
         self.loads: list[dict[str, Any]] = []
 
+    def worlds(self) -> list[World]:
+        return [self.world(1)]
+
     def world(self, world: int) -> World:
         if world != 1:
             raise NotFound(f"no world with id {world}")
         return World(id=1, name="soap", day=0)
+
+    @staticmethod
+    def _see(tx: Transaction, ids: Sequence[int]) -> None:
+        """There is one, and it is always there."""
+
+    _take = _see
 
     def fill(self, number: int, load: Load, actor: str, key: str | None) -> Machine:
         machine = self.machines[number]
@@ -79,16 +89,7 @@ class Laundry:
 
 def laundry() -> FastAPI:
     store = Laundry()
-    worlds = APIRouter(tags=["worlds"])
     floor = APIRouter(prefix="/worlds/{world}", tags=["floor"])
-
-    @worlds.get("/worlds", response_model=list[World])
-    def list_worlds() -> list[World]:
-        return [store.world(1)]
-
-    @worlds.get("/worlds/{world}", response_model=World, responses=READ)
-    def read_world(world: WorldId) -> World:
-        return store.world(world)
 
     @floor.get("/machines", summary="List machines", response_model=list[Machine], responses=READ)
     def list_machines(world: WorldId, state: Only = None) -> list[Machine]:
@@ -106,7 +107,7 @@ def laundry() -> FastAPI:
     def close_shop(world: WorldId, actor: Actor, key: Key = None) -> World:
         raise Refused("customers are still waiting")
 
-    app = rest_application(store, [worlds, floor], title="Laundry", about="", tags=[], reasons={})
+    app = rest_application(store, [floor], world=World, title="Laundry", about="", tags=[], reasons={})
     pages(app, LAUNDRY, Settings())
     return app
 

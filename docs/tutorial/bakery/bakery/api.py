@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from fastapi import APIRouter, Body, FastAPI, Response
+from fastapi import APIRouter, FastAPI
 from pydantic import Field
 
 from bakery.rules import OVEN
 from bakery.store import Store, World
 from workgym.services import rest
-from workgym.services.audit import Entry
-from workgym.services.rest import ACT, CHANGE, READ, Actor, Key, WorldId
+from workgym.services.rest import ACT, CHANGE, Actor, Key, WorldId
 from workgym.services.storage import Database
 
 
@@ -41,6 +38,7 @@ def create_app(database: str) -> FastAPI:
     return rest.rest_application(
         store,
         (_business(store), _worlds(store)),
+        world=World,
         title="Bakery",
         about=about,
         tags=tags,
@@ -56,17 +54,6 @@ def _business(store: Store) -> APIRouter:
         """Bake in the morning, sell until the evening; refused when the shelf has no room."""
         return store.bake(world, wish.loaves, actor=actor, idempotency_key=key)
 
-    @router.get(
-        "/audit",
-        summary="Read the audit log",
-        tags=["books"],
-        response_model=list[rest.AuditEntry],
-        responses=READ,
-    )
-    def list_audit(world: WorldId) -> list[Entry]:
-        """The latest lines, newest first."""
-        return store.audit(world)
-
     return router
 
 
@@ -77,32 +64,5 @@ def _worlds(store: Store) -> APIRouter:
     def open_world(wish: NewWorld, actor: Actor) -> World:
         """A new bakery on its first morning."""
         return store.open_world(wish.name, seed=wish.seed, family=wish.family, actor=actor)
-
-    @router.get("", summary="List bakeries", response_model=list[World], responses=READ)
-    def list_worlds() -> list[World]:
-        """All of them."""
-        return store.worlds()
-
-    @router.get("/{world}", summary="Read a bakery", response_model=World, responses=READ)
-    def read_world(world: WorldId) -> World:
-        """How one stands."""
-        return store.world(world)
-
-    @router.delete("/{world}", summary="Drop a bakery", status_code=204, responses=READ)
-    def drop_world(world: WorldId) -> None:
-        """Remove it with everything in it."""
-        store.drop_world(world)
-
-    @router.get("/{world}/snapshot", summary="Take a snapshot", response_class=Response, responses=READ)
-    def take_snapshot(world: WorldId) -> Response:
-        """The canonical state; a twin reads it too."""
-        return Response(store.snapshot(world), media_type=rest.SNAPSHOT_TYPE)
-
-    @router.put("/{world}/snapshot", summary="Restore a snapshot", response_model=World, responses=CHANGE)
-    def restore_snapshot(
-        world: WorldId, state: Annotated[bytes, Body(media_type=rest.SNAPSHOT_TYPE)], actor: Actor
-    ) -> World:
-        """Put a canonical state into a bakery."""
-        return store.restore(world, state, actor=actor)
 
     return router

@@ -22,12 +22,12 @@ from sqlalchemy import (
 )
 
 from bakery.rules import ACCOUNTS, FAMILIES, State, bake, state_from
-from workgym.services.audit import Entry, append, audit_table, entries
-from workgym.services.copies import CopyingStore
+from workgym.services.audit import append, audit_table
 from workgym.services.kernel import BadInput, Conflict, NotFound, Refused, did_you_mean
 from workgym.services.once import Request, carry_out, idempotency_table
 from workgym.services.scenario import episode_key
 from workgym.services.storage import SERIAL, Database, Transaction
+from workgym.services.worlds import WorldStore
 
 metadata = MetaData()
 worlds = Table(
@@ -64,7 +64,7 @@ class World:
     ended: bool
 
 
-class Store(CopyingStore):
+class Store(WorldStore):
     """All bakeries of one database."""
 
     metadata = metadata
@@ -125,12 +125,6 @@ class Store(CopyingStore):
             write_state(tx, world, state)
             append(tx, [(world, state.day, actor, "restore", f"world/{world}", "{}")])
             return _world(tx, world)
-
-    def audit(self, world: int, limit: int = 100) -> list[Entry]:
-        """The latest lines of the audit log."""
-        with self.database.read() as tx:
-            read_state(tx, world)
-            return entries(tx, world, None, limit)
 
     @staticmethod
     def _take(tx: Transaction, ids: Sequence[int]) -> object:

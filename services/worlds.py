@@ -1,4 +1,4 @@
-"""Copying worlds whole, the same for every service: what its store inherits."""
+"""What every store does alike with its worlds: it copies them whole, and shows their log."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from sqlalchemy import MetaData
 
 from workgym.services import archive
+from workgym.services.audit import Entry, entries
 from workgym.services.once import Request, carry_out
 from workgym.services.storage import Database, Transaction
 
@@ -26,8 +27,8 @@ class Copy:
     name: str
 
 
-class CopyingStore(ABC):
-    """The verbs of a store that copy worlds with everything in them.
+class WorldStore(ABC):
+    """The verbs that a service's store inherits.
 
     Attributes:
         database: where the worlds live.
@@ -83,6 +84,12 @@ class CopyingStore(ABC):
             world = archive.unpack(tx, self.metadata, name, data, actor)
             self._require_sound(tx, world)
             return Copy(world, name)
+
+    def audit(self, world: int, *, subject: str | None = None, limit: int = 100) -> list[Entry]:
+        """The latest lines of the audit log, newest first; a subject is `day/2`, for instance (NotFound)."""
+        with self.database.read() as tx:
+            self._see(tx, [world])
+            return entries(tx, world, subject, limit)
 
     def _require_sound(self, tx: Transaction, world: int) -> None:  # noqa: B027  # a choice, not a duty
         """Refuse a world from an archive that the service's compiled code must not read (BadInput)."""
