@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 import time
-from typing import Annotated
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
 
 import typer
 
@@ -36,12 +39,15 @@ def sync(
         listener = _configured(registry)
         if again:
             mirrors.forget(registry.database, listener.name)
-        report = mirrors.sync(registry.database, listener)
-        while watch:
-            if report.done or report.error:
-                err.print(f"{report.done} lines told; {report.sentence}", highlight=False, markup=False)
-            time.sleep(every)
+        with noted_interrupt() as interrupts:
             report = mirrors.sync(registry.database, listener)
+            while watch:
+                if report.done or report.error:
+                    err.print(f"{report.done} lines told; {report.sentence}", highlight=False, markup=False)
+                time.sleep(every)
+                if interrupts:
+                    raise KeyboardInterrupt
+                report = mirrors.sync(registry.database, listener)
     say(as_json, report, lambda: f"{report.done} lines told")
     if report.behind:
         raise InfrastructureFault(f"{report.sentence}; run the command again to go on", committed="no")
@@ -59,6 +65,26 @@ def status(home: Home = None, as_json: AsJson = False) -> None:
         report = mirrors.status(registry.database, NAME)
     since = f", since {report.since[:19]}" if report.since else ""
     say(as_json, report, lambda: f"{report.sentence}{since}")
+
+
+@contextmanager
+def noted_interrupt() -> Iterator[list[int]]:
+    """Ctrl-C that cannot get lost: besides the exception, a number in a list.
+
+    Python swallows an exception that is raised while it runs a destructor or a weak reference's callback,
+    and a supervisor asks but once.
+    """
+    noted: list[int] = []
+
+    def note(number: int, frame: Any) -> None:
+        noted.append(number)
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield noted
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _configured(registry: Registry) -> mirrors.Mirror:

@@ -122,5 +122,5 @@ def test_a_run_survives_the_loss_of_a_node_with_the_same_weights(cluster: Cluste
     assert {name.partition(":")[0] for name, outcome in tries if outcome == "committed"} == {"head", "worker"}
     assert {outcome for _, outcome in tries} == {"committed", "lost"}
     chunks = cluster.asked("wild", CHUNKS)
-    assert len(chunks) == 16
+    assert len(chunks) == 20
     assert chunks == cluster.asked("calm", CHUNKS)

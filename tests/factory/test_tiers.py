@@ -13,7 +13,7 @@ from workgym.factory.engines import LocalEngine
 from workgym.factory.pipeline import Pipeline
 from workgym.factory.registry import Registry, open_registry
 from workgym.factory.run import Result, run
-from workgym.factory.tiers import assemble, tiers
+from workgym.factory.tiers import Pair, assemble, pairs, tiers
 from workgym.services.kernel import BadInput, NotFound
 
 pytestmark = pytest.mark.slow
@@ -44,6 +44,13 @@ class Nobody:
     def stage(self, text: str) -> None: ...
 
     def training(self, progress: object) -> None: ...
+
+
+def test_a_router_is_made_for_every_seed_that_both_of_its_variants_have() -> None:
+    tier = PIPELINE.tiers[0]
+    names = ["edge/0", "edge/1", "edge/2", "large/1", "large/2", "large/3", "other/1"]
+    assert pairs(PIPELINE, names) == [Pair(tier, seed, f"edge/{seed}", f"large/{seed}") for seed in (1, 2)]
+    assert pairs(PIPELINE, names)[0].name == "tiered/1"
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +102,7 @@ def test_who_serves_is_compared_with_who_serves_beside(registry: Registry, resul
 
 
 def test_a_router_over_what_is_no_network_is_refused(registry: Registry, result: Result) -> None:
-    tier = PIPELINE.tiers[0]
+    (pair,) = pairs(PIPELINE, ["edge/0", "large/0"])
     router = files_of(registry, result, "tiered/0")
     with pytest.raises(BadInput, match="dense layers as 'large', found Escalating"):
-        assemble(PIPELINE, tier, 0, files_of(registry, result, "edge/0"), router)
+        assemble(PIPELINE, pair, files_of(registry, result, "edge/0"), router)

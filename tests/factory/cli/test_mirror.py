@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import sys
 
 import pytest
 from typer.testing import CliRunner
 
 from workgym.factory.cli import app
 from workgym.factory.cli.base import exit_code
+from workgym.factory.cli.mirror import noted_interrupt
 from workgym.factory.mlflow_mirror import SETTING
 from workgym.services.kernel import BadInput, InfrastructureFault
 
@@ -65,3 +69,21 @@ def test_a_command_has_help_with_an_example(command):
     told = CliRunner().invoke(app, ["mirror", command, "--help"])
     assert told.exit_code == 0
     assert "factory mirror" in told.output
+
+
+class Deaf:
+    """Is interrupted where Python swallows exceptions."""
+
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_an_interrupt_that_python_swallows_is_noted(monkeypatch):
+    swallowed = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda one: swallowed.append(one.exc_type))
+    with noted_interrupt() as interrupts:
+        Deaf()
+        assert swallowed == [KeyboardInterrupt]
+        assert interrupts == [signal.SIGINT]
+    with pytest.raises(KeyboardInterrupt):
+        os.kill(os.getpid(), signal.SIGINT)
