@@ -71,24 +71,31 @@ class Database:
 
     def _begun(self, engine: Engine) -> Session:
         """A session in a transaction in which nothing has been done, so that it may be begun again."""
-        began = time.monotonic()
+        began, told = time.monotonic(), False
         while True:
-            session = Session(engine)
             try:
-                session.connection()
-            except BaseException as error:
-                session.close()
-                passes = isinstance(error, OperationalError) and not _is_sqlite(engine.url)
-                if not passes or time.monotonic() - began > self.patience_s:
+                return _opened(engine)
+            except OperationalError:
+                if _is_sqlite(engine.url) or time.monotonic() - began > self.patience_s:
                     raise
+            if not told:
                 _log.warning("the registry's server is away; trying again for %g s", self.patience_s)
-                time.sleep(_AGAIN_S)
-            else:
-                return session
+            told = True
+            time.sleep(_AGAIN_S)
 
     def close(self) -> None:
         """Give the connections back."""
         self.engine.dispose()
+
+
+def _opened(engine: Engine) -> Session:
+    session = Session(engine)
+    try:
+        session.connection()
+    except BaseException:
+        session.close()
+        raise
+    return session
 
 
 def make_engine(url: str | URL) -> Engine:
