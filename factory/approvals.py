@@ -107,9 +107,9 @@ class ApprovalBook(VersionBook):
             rows = session.scalars(query if model is None else query.filter_by(model=model))
             return tuple(entry(LedgerLine, row) for row in rows)
 
-    def reading(self) -> AbstractContextManager[Session]:
-        """A session for queries that no other method answers."""
-        return self._database.read()
+    def reading(self, *, one_moment: bool = False) -> AbstractContextManager[Session]:
+        """A session for queries that no other method answers; all may be asked to see the same moment."""
+        return self._database.read(one_moment=one_moment)
 
     def _decide(
         self, name: str, version: int, alias: str, decision: str, actor: str, reason: str

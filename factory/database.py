@@ -47,6 +47,9 @@ class Database:
         self.patience_s = 0.0
         self.engine = make_engine(url)
         self._writer = self.engine.execution_options(**{_WRITES: True})
+        self._snapshot = self.engine
+        if not _is_sqlite(self.engine.url):  # whose transactions see one moment anyway
+            self._snapshot = self.engine.execution_options(isolation_level="REPEATABLE READ")
         try:
             migrate(self.engine)
         except DBAPIError as error:
@@ -57,9 +60,9 @@ class Database:
             ) from error
 
     @contextmanager
-    def read(self) -> Iterator[Session]:
-        """A session for queries."""
-        with self._begun(self.engine) as session:
+    def read(self, *, one_moment: bool = False) -> Iterator[Session]:
+        """A session for queries; all of them may be asked to see the same moment."""
+        with self._begun(self._snapshot if one_moment else self.engine) as session:
             yield session
 
     @contextmanager

@@ -134,8 +134,7 @@ def verify(registry: Registry, model: str | None = None, head: str | None = None
     Raises:
         NotFound: there is no such model.
     """
-    with registry.reading() as session:
-        _in_one_snapshot(session)
+    with registry.reading(one_moment=True) as session:
         books = _read(session, model)
         breaks = list(_chain(books)) or list(_headed(books, head))
         breaks = breaks or list(chain(_told(books), _recorded(books)))
@@ -144,12 +143,6 @@ def verify(registry: Registry, model: str | None = None, head: str | None = None
     last = books["ledger"][-1]["hash"] if books["ledger"] else ledger.FIRST
     checked = {table: len(books[table]) for table in TABLES}
     return Proof(last, {**checked, "artifacts": count}, (*breaks, *found))
-
-
-def _in_one_snapshot(session: Session) -> None:
-    """SQLite's transactions see one moment anyway."""
-    if session.get_bind().dialect.name == "postgresql":
-        session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
 
 
 def _read(session: Session, model: str | None) -> Books:

@@ -62,7 +62,10 @@ def sound_state(data: bytes, setup: Setup) -> State:
 
 
 def _unsound(flaw: str) -> BadInput:
-    return BadInput(f"expected a snapshot of a season with these constants, found another: {flaw}")
+    return BadInput(
+        f"expected a snapshot of a season with these constants, found another: {flaw}; "
+        "restore it into a season made with the same arguments"
+    )
 
 
 def _arrays(told: _Snapshot, setup: Setup) -> dict[str, NDArray[np.int64]]:

@@ -8,6 +8,7 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+from sqlalchemy import func, select
 
 from tests.factory.conftest import SUITE, Desk, Ticking
 from workgym.factory import ledger
@@ -17,6 +18,7 @@ from workgym.factory.proof import ORIGINS, TABLES, verify
 from workgym.factory.records import Outcome
 from workgym.factory.registry import Registry, open_registry
 from workgym.factory.suite_uses import SuiteUses
+from workgym.factory.tables import OutboxRow
 from workgym.services.kernel import NotFound
 
 # What may change in a row for good reasons, each of which has its own check.
@@ -302,6 +304,17 @@ def test_one_model_can_be_proved_without_the_others(home: Path) -> None:
 def test_an_unknown_model_is_not_proved(home: Path) -> None:
     with pytest.raises(NotFound, match="did you mean 'orders'"):
         proof(home, model="order")
+
+
+def test_a_proof_sees_one_moment_whoever_writes_meanwhile(desk: Desk) -> None:
+    desk.candidate()
+    lines = select(func.count()).select_from(OutboxRow)
+    with desk.registry.reading(one_moment=True) as session, desk.reopen() as other:
+        before = session.scalar(lines)
+        Desk(other, desk.url).candidate()
+        assert session.scalar(lines) == before
+    with desk.registry.reading() as session:
+        assert session.scalar(lines) > before
 
 
 def test_every_database_tells_the_same(desk: Desk) -> None:
