@@ -67,7 +67,7 @@ class Intake:
         crash.here("training:finished")
         job = trained.job
         lineage = {"variant": job.variant, "purpose": job.purpose, "training": job.digest}
-        return self._registered(job.name, trained.files, lineage, cpu_seconds, trained, training)
+        return self._registered(job.name, artifact, trained.files, lineage, cpu_seconds, trained, training)
 
     def assembled(self, pairs: Sequence[Pair], candidates: Sequence[Candidate]) -> list[Candidate]:
         """The pipeline's routers over trained variants."""
@@ -81,19 +81,26 @@ class Intake:
             f"{small.name} decides, and asks {large.name} in at most {pair.tier.share:.0%} of the decisions."
         )
         lineage = {"variant": pair.tier.name, "purpose": purpose, "inputs": list(parts)}
-        return self._registered(pair.name, files, lineage, small.cpu_seconds + large.cpu_seconds)
+        return self._combined(pair.name, files, lineage, small.cpu_seconds + large.cpu_seconds)
+
+    def _combined(
+        self, name: str, files: dict[str, bytes], lineage: dict[str, Any], cpu_seconds: float
+    ) -> Candidate:
+        """Keep, evaluate and register a policy that was put together from others."""
+        artifact = self.registry.artifacts.put_folder(files)
+        return self._registered(name, artifact, files, lineage, cpu_seconds)
 
     def _registered(
         self,
         name: str,
+        artifact: str,
         files: dict[str, bytes],
         lineage: dict[str, Any],
         cpu_seconds: float,
         trained: Trained | None = None,
         training: int | None = None,
     ) -> Candidate:
-        """Evaluate and register a policy."""
-        artifact = self.registry.artifacts.put_folder(files)
+        """Evaluate and register a kept policy."""
         card = self._evaluate(artifact)
         version = self.registry.register(
             self.pipeline.name,

@@ -145,8 +145,7 @@ class DriverBook(RunBook):
             return len(failed)
 
     def _driven(self, run: Run) -> Run:
-        """Remember that we drive it, once that is written; who has work at stake waits for a lost server."""
-        self._database.patience_s = LEASE_S
+        """Remember that we drive it, once that is written."""
         with self._database.read() as session:
             self._epochs[run.id] = session.get_one(DriverRow, run.id).epoch
         return run
@@ -204,6 +203,8 @@ class DriverBook(RunBook):
 class Pulse:
     """Keeps a run ours while it is worked on, in a thread of its own.
 
+    The registry meanwhile waits, as long as a lease lasts, for a server that is away: work is at stake.
+
     Once the run is no longer ours, the main thread is interrupted in whatever it does, and the block
     ends with `Fenced`.
 
@@ -221,6 +222,7 @@ class Pulse:
         self._thread = threading.Thread(target=self._beat, name=f"pulse of run {run_id}", daemon=True)
 
     def __enter__(self) -> Pulse:
+        self._registry.database.patience_s = LEASE_S
         self._thread.start()
         return self
 

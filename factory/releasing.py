@@ -173,7 +173,7 @@ class Desk(Intake):
             "kept": list(planned.kept),
             "served": list(planned.served),
         }
-        routed = self._registered(name, files, lineage, candidate.cpu_seconds)
+        routed = self._combined(name, files, lineage, candidate.cpu_seconds)
         require_as_planned(routed.card, candidate.card, opponent.card, planned)
         lab = self._lab(routed, opponent)
         gates = self.pipeline.gates_of(spec)

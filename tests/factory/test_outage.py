@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
-from time import sleep
+from time import monotonic, sleep
 
 import pytest
 from sqlalchemy.exc import OperationalError
@@ -119,8 +119,11 @@ def test_who_drives_a_run_gives_up_after_a_lease(
     monkeypatch.setattr(drivers, "LEASE_S", 0.5)
     with open_registry(tmp_path, url=server.url) as registry:
         record = registry.open_run("orders", {}, **OPENED)
-        server.kill()
-        with pytest.raises(OperationalError):
+        with drivers.Pulse(registry, record.id):
+            server.kill()
+            began = monotonic()
+            with pytest.raises(OperationalError):
+                registry.heartbeat(record.id)
+            assert monotonic() - began > drivers.LEASE_S
+            server.start()
             registry.heartbeat(record.id)
-        server.start()
-        registry.heartbeat(record.id)
