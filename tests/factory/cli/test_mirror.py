@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import sys
 
@@ -75,7 +74,7 @@ class Deaf:
     """Is interrupted where Python swallows exceptions."""
 
     def __del__(self):
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
 
 
 def test_an_interrupt_that_python_swallows_is_noted(monkeypatch):
