@@ -159,9 +159,8 @@ class _Scheduler:
     def workers(self) -> Iterator[tuple[Any, str]]:
         """Ray's workers that are in the middle of a chunk, and which chunk."""
         for process in _children(self.process.pid):
-            title = _title(process)
-            if title.startswith("ray::") and " chunk " in title:
-                yield process, title.removeprefix("ray::")
+            if chunk := _chunk_of(process):
+                yield process, chunk
 
 
 def _children(pid: int) -> list[Any]:
@@ -171,11 +170,26 @@ def _children(pid: int) -> list[Any]:
         return []
 
 
-def _title(process: Any) -> str:
+def _chunk_of(process: Any) -> str:
+    """The chunk that a process of Ray is in the middle of, '' for none."""
     try:
-        return " ".join(process.cmdline()).strip()
+        title = " ".join(process.cmdline()).strip()
     except psutil.Error:
         return ""
+    return title.removeprefix("ray::") if title.startswith("ray::") and " chunk " in title else ""
+
+
+def _killed_at(worker: Any, chunk: str) -> bool:
+    """Kill a worker unless it has handed the chunk in since it was seen."""
+    try:
+        worker.suspend()
+        if _chunk_of(worker) == chunk:
+            worker.kill()
+            return True
+        worker.resume()
+    except psutil.NoSuchProcess:
+        pass
+    return False
 
 
 def _finish(scheduler: _Scheduler) -> None:
@@ -201,10 +215,10 @@ def _kill_workers(path: Path, home: Path, count: int, outside: bool, report: Rep
     dead: set[int] = set()
     while sum(done.values()) < count and scheduler.process.poll() is None:
         for worker, chunk in scheduler.workers():
-            if done[chunk] < SAME_CHUNK and worker.pid not in dead and sum(done.values()) < count:
+            wanted = done[chunk] < SAME_CHUNK and sum(done.values()) < count
+            if wanted and worker.pid not in dead and _killed_at(worker, chunk):
                 dead.add(worker.pid)
                 done[chunk] += 1
-                worker.kill()
                 report.kills.append(Kill("worker", "in the middle of a chunk", "ray"))
                 say(f"kill {len(report.kills)} of {report.wanted}: the worker of {chunk}")
         time.sleep(POLL_S)

@@ -9,6 +9,7 @@ from typing import Any
 from workgym.factory import crash
 from workgym.factory.approvals import Unapproved
 from workgym.factory.candidates import Candidate, Intake
+from workgym.factory.concessions import GAINS, conceded, step_of
 from workgym.factory.early import opposite
 from workgym.factory.entries import HistoryLine
 from workgym.factory.gates import promotable
@@ -21,7 +22,6 @@ from workgym.factory.records import Outcome, Verdict
 from workgym.factory.routing import judge_router, propose, require_as_planned, router
 
 ACTOR = "factory run"
-GAINS = ("improvement", "improvement-fixed")  # gates whose `low` is a lower limit of the gain in profit
 
 
 @dataclass(frozen=True)
@@ -193,21 +193,24 @@ class Desk(Intake):
         if not passed:
             return ""
         by = measured_by(spec.profile)
-        better = {number: one.measures for number, one in passed.items() if self._betters(one, opponent, by)}
+        better = {number: one for number, one in passed.items() if self._betters(one, opponent, by)}
         if not better:
             return f"who passed is no better in {by}, which {spec.alias!r} is chosen for"
-        chosen = pick(better, spec.profile, spec.limits)
+        before = conceded(self.registry, self.pipeline.name, spec.alias)
+        found = {number: one.measures for number, one in better.items() if _affordable(one, before)}
+        if not found:
+            return (
+                f"the margin of {spec.alias!r} is spent: since it last gained it may have given up "
+                f"{-before:,.2f} cents per order, and who passed would add to it"
+            )
+        chosen = pick(found, spec.profile, spec.limits)
         if chosen is None:
-            broken = sorted({name for own in better.values() for name in within(own, spec.limits)})
+            broken = sorted({name for own in found.values() for name in within(own, spec.limits)})
             return f"nobody who passed keeps the limits of {spec.alias!r} on {', '.join(broken) or by}"
         return chosen
 
     def _betters(self, judged: Judged, opponent: Opponent, by: str) -> bool:
-        """Whether a candidate that passed is worth a change of who serves.
-
-        Gates with a negative margin let it lose a little; were that enough, a release would lose a
-        little with every run.
-        """
+        """Whether a candidate that passed is worth a change of who serves: a margin is no reason."""
         if opponent.version is None:
             return True
         if opponent.version.artifact_digest == judged.candidate.version.artifact_digest:
@@ -249,6 +252,12 @@ class Desk(Intake):
         crash.here("alias:promoted")
         sentence = f"{best.candidate.version} ({name}) is {spec.alias}: {why}"
         return Released(spec, opponent, judged, line, sentence)
+
+
+def _affordable(judged: Judged, before: float) -> bool:
+    """Whether a candidate keeps the margin together with what was conceded before it."""
+    step = step_of(judged.verdicts)
+    return step is None or step.affordable(before)
 
 
 def _stays(opponent: Opponent, judged: Sequence[Judged], why: str) -> str:

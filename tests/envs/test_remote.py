@@ -27,7 +27,7 @@ CASES = {
 }
 SERVICE = {env_id: "orders" if "Orders" in env_id else "supply_chain" for env_id in CASES}
 ORDERS = "workgym/Orders-v0"
-QUICK = {"deadline_s": 1.5, "attempt_s": 0.5}
+QUICK = {"deadline_s": 3.0, "attempt_s": 1.0}
 
 
 def lanes(env_id, n, server, **transport):
@@ -142,7 +142,7 @@ def test_a_step_without_an_answer_says_that_nobody_knows_and_a_reset_goes_on(dat
     env = single(ORDERS, server, **QUICK)
     first, _ = env.reset(seed=4)
     server.stop()
-    with pytest.raises(InfrastructureFault, match=r"got no answer within 1\.5 s") as told:
+    with pytest.raises(InfrastructureFault, match=r"got no answer within 3 s") as told:
         env.step(13)
     assert told.value.committed in ("no", "unknown")
     with pytest.raises(InfrastructureFault, match="reset"):
@@ -234,9 +234,9 @@ def test_the_worlds_of_a_crashed_client_are_reclaimed(database_url):
 
 
 def test_a_client_that_thinks_keeps_its_worlds(servers):
-    with closing(single(ORDERS, servers["orders"], lease_s=1)) as env:
+    with closing(single(ORDERS, servers["orders"], lease_s=3)) as env:
         env.reset(seed=0)
-        time.sleep(1.6)
+        time.sleep(3.6)
         assert servers["orders"].app.state.rooms.reclaim() == 0
         env.step(13)
 

@@ -237,8 +237,8 @@ def test_a_line_feed_in_a_request_is_no_line_of_the_answer(name: str) -> None:
 def _raw(base_url: str, sent: bytes) -> bytes:
     where = httpx.URL(base_url)
     with socket.create_connection((where.host, where.port or 80), timeout=2) as line:
-        line.sendall(sent)
         try:
+            line.sendall(sent)
             return line.recv(65536)
         except (TimeoutError, ConnectionError):
             return b""
