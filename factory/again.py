@@ -18,8 +18,10 @@ from workgym.factory.judging import (
     suite_of,
 )
 from workgym.factory.pipeline import Pipeline, ReleaseSpec
+from workgym.factory.profiles import comparable, given_up, measured_by
 from workgym.factory.records import Scorecard, Verdict
 from workgym.factory.registry import Registry
+from workgym.factory.states import VersionStatus
 from workgym.services.kernel import BadInput, NotFound, did_you_mean
 
 
@@ -56,19 +58,37 @@ def promote_by_hand(
 ) -> HistoryLine:
     """Let a version serve whose verdicts are about today's env, suite and champion.
 
+    What it gives up against the others of its run that passed is recorded, as a run would record it.
+
     Raises:
         Stale: they are about others; gate the version again.
         Refused: a required gate did not pass it, or somebody rejected it.
     """
     generation = registry.generation(model, alias)
     version = registry.version(model, number)
-    today: dict[str, Any] = {}
+    known: dict[str, Any] = {}
     if "variants" in registry.run(version.run_id).spec:  # who was registered by hand has no pipeline
         pipeline = pipeline_of(registry, version)
-        today = {"env_version": env_version(pipeline), "suite_digest": suite_of(pipeline).digest}
+        known = {"env_version": env_version(pipeline), "suite_digest": suite_of(pipeline).digest}
+        known |= _trade_off(registry, version, pipeline, alias)
     return registry.promote(
-        model, number, alias, expected_generation=generation, actor=actor, reason=reason, **today
+        model, number, alias, expected_generation=generation, actor=actor, reason=reason, **known
     )
+
+
+def _trade_off(registry: Registry, version: ModelVersion, pipeline: Pipeline, alias: str) -> dict[str, Any]:
+    """What a release of the version's pipeline is for, and what the version gives up in it."""
+    profile = next((one.profile for one in pipeline.releases if one.alias == alias), None)
+    if profile is None:
+        return {}
+    by = measured_by(profile)
+    run = [one for one in registry.list_versions(version.name) if one.run_id == version.run_id]
+    found = {one.version: registry.measures(one, alias) for one in run if one.status is VersionStatus.BLESSED}
+    measured = {number: own for number, own in found.items() if by in own}
+    lost: dict[str, Any] | None = None
+    if version.version in measured:
+        lost = given_up(measured, version.version, list(dict.fromkeys([*comparable(measured), by])))
+    return {"profile": profile, "given_up": lost}
 
 
 def _was_tried(version: ModelVersion) -> bool:

@@ -212,11 +212,12 @@ def pick(candidates: Mapping[int, Measures], profile: str, limits: Mapping[str, 
         return (-value if _more(by) else value, -kept[number]["profit"], number)
 
     chosen = min(eligible, key=rank)
-    given_up = _given_up(kept, chosen, names)
-    return Pick(chosen, given_up, _told(by, kept[chosen], given_up))
+    lost = given_up(kept, chosen, names)
+    return Pick(chosen, lost, _told(by, kept[chosen], lost))
 
 
-def _given_up(kept: Mapping[int, Measures], chosen: int, names: Sequence[str]) -> dict[str, dict[str, Any]]:
+def given_up(kept: Mapping[int, Measures], chosen: int, names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """By measure in which another is better: the chosen one's value, the best, and whose that is."""
     lost: dict[str, dict[str, Any]] = {}
     for name in names:
         own = kept[chosen][name]
