@@ -6,6 +6,7 @@ from typing import Any
 
 from workgym.factory.entries import HistoryLine, ModelVersion
 from workgym.factory.evaluate import evaluate, gate_suite
+from workgym.factory.gates import promotable
 from workgym.factory.judging import (
     card_of,
     env_version,
@@ -18,10 +19,9 @@ from workgym.factory.judging import (
     suite_of,
 )
 from workgym.factory.pipeline import Pipeline, ReleaseSpec
-from workgym.factory.profiles import comparable, given_up, measured_by
+from workgym.factory.profiles import given_up, measured_by
 from workgym.factory.records import Scorecard, Verdict
 from workgym.factory.registry import Registry
-from workgym.factory.states import VersionStatus
 from workgym.services.kernel import BadInput, NotFound, did_you_mean
 
 
@@ -58,7 +58,7 @@ def promote_by_hand(
 ) -> HistoryLine:
     """Let a version serve whose verdicts are about today's env, suite and champion.
 
-    What it gives up against the others of its run that passed is recorded, as a run would record it.
+    What it gives up against the others of its run that passed too is recorded, as a run would record it.
 
     Raises:
         Stale: they are about others; gate the version again.
@@ -81,13 +81,14 @@ def _trade_off(registry: Registry, version: ModelVersion, pipeline: Pipeline, al
     profile = next((one.profile for one in pipeline.releases if one.alias == alias), None)
     if profile is None:
         return {}
-    by = measured_by(profile)
-    run = [one for one in registry.list_versions(version.name) if one.run_id == version.run_id]
-    found = {one.version: registry.measures(one, alias) for one in run if one.status is VersionStatus.BLESSED}
-    measured = {number: own for number, own in found.items() if by in own}
-    lost: dict[str, Any] | None = None
-    if version.version in measured:
-        lost = given_up(measured, version.version, list(dict.fromkeys([*comparable(measured), by])))
+    by, generation = measured_by(profile), registry.generation(version.name, alias)
+    measured = {
+        one.version: registry.measures(one, alias)
+        for one in registry.list_versions(version.name)
+        if one.run_id == version.run_id and promotable(list(registry.verdicts_at(one, alias, generation)))
+    }
+    measured = {number: own for number, own in measured.items() if by in own}
+    lost = given_up(measured, version.version, by) if version.version in measured else None
     return {"profile": profile, "given_up": lost}
 
 

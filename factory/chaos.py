@@ -179,7 +179,7 @@ def _chunk_of(process: Any) -> str:
     return title.removeprefix("ray::") if title.startswith("ray::") and " chunk " in title else ""
 
 
-def _killed_at(worker: Any, chunk: str) -> bool:
+def _killed_in(worker: Any, chunk: str) -> bool:
     """Kill a worker unless it has handed the chunk in since it was seen."""
     try:
         worker.suspend()
@@ -216,7 +216,7 @@ def _kill_workers(path: Path, home: Path, count: int, outside: bool, report: Rep
     while sum(done.values()) < count and scheduler.process.poll() is None:
         for worker, chunk in scheduler.workers():
             wanted = done[chunk] < SAME_CHUNK and sum(done.values()) < count
-            if wanted and worker.pid not in dead and _killed_at(worker, chunk):
+            if wanted and worker.pid not in dead and _killed_in(worker, chunk):
                 dead.add(worker.pid)
                 done[chunk] += 1
                 report.kills.append(Kill("worker", "in the middle of a chunk", "ray"))

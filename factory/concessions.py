@@ -36,11 +36,10 @@ class Step(NamedTuple):
 
 
 def step_of(verdicts: Iterable[Verdict]) -> Step | None:
-    """The change that a gate of `GAINS` has measured, None where none was asked."""
-    for verdict in verdicts:
-        if verdict.gate in GAINS and "low" in verdict.numbers:
-            return Step(float(verdict.numbers["low"]), float(verdict.numbers.get("margin", 0.0)))
-    return None
+    """The change that gates of `GAINS` have measured, by the highest limit; None where none was asked."""
+    told = [one.numbers for one in verdicts if one.gate in GAINS and "low" in one.numbers]
+    steps = (Step(float(numbers["low"]), float(numbers.get("margin", 0.0))) for numbers in told)
+    return max(steps, default=None)
 
 
 def conceded(registry: Registry, model: str, alias: str) -> float:
@@ -49,7 +48,8 @@ def conceded(registry: Registry, model: str, alias: str) -> float:
     A rollback brings back what had been conceded when that version came; a version that came without a
     measured gain begins anew.
     """
-    now, then = 0.0, dict[int, float]()
+    now = 0.0
+    then: dict[int, float] = {}
     for line in registry.history(model):
         if line.alias != alias:
             continue

@@ -204,22 +204,26 @@ def pick(candidates: Mapping[int, Measures], profile: str, limits: Mapping[str, 
     kept = {number: own for number, own in candidates.items() if not within(own, limits) and by in own}
     if not kept:
         return None
-    names = list(dict.fromkeys([*comparable(kept), by]))
-    eligible = front(kept, names)
+    eligible = front(kept, _names(kept, by))
 
     def rank(number: int) -> tuple[float, float, int]:
         value = kept[number][by]
         return (-value if _more(by) else value, -kept[number]["profit"], number)
 
     chosen = min(eligible, key=rank)
-    lost = given_up(kept, chosen, names)
+    lost = given_up(kept, chosen, by)
     return Pick(chosen, lost, _told(by, kept[chosen], lost))
 
 
-def given_up(kept: Mapping[int, Measures], chosen: int, names: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """By measure in which another is better: the chosen one's value, the best, and whose that is."""
+def _names(kept: Mapping[int, Measures], by: str) -> list[str]:
+    """The measures over which candidates are compared for a release that is chosen by one of them."""
+    return list(dict.fromkeys([*comparable(kept), by]))
+
+
+def given_up(kept: Mapping[int, Measures], chosen: int, by: str) -> dict[str, dict[str, Any]]:
+    """What `chosen`, for being the best by a measure, has less of than others; see `Pick.given_up`."""
     lost: dict[str, dict[str, Any]] = {}
-    for name in names:
+    for name in _names(kept, by):
         own = kept[chosen][name]
         best = min(kept, key=lambda number: -kept[number][name] if _more(name) else kept[number][name])
         if is_better(name, kept[best][name], own):

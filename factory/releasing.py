@@ -9,7 +9,7 @@ from typing import Any
 from workgym.factory import crash
 from workgym.factory.approvals import Unapproved
 from workgym.factory.candidates import Candidate, Intake
-from workgym.factory.concessions import GAINS, conceded, step_of
+from workgym.factory.concessions import GAINS, Step, conceded, step_of
 from workgym.factory.early import opposite
 from workgym.factory.entries import HistoryLine
 from workgym.factory.gates import promotable
@@ -36,6 +36,11 @@ class Judged:
     def passed(self) -> bool:
         """Whether every gate let it through."""
         return promotable(list(self.verdicts))
+
+    @property
+    def step(self) -> Step | None:
+        """What its gates have measured that it gains or costs."""
+        return step_of(self.verdicts)
 
     def reason(self) -> str:
         """Why it may not serve, or what it proved: the sentence of its worst verdict."""
@@ -196,8 +201,14 @@ class Desk(Intake):
         better = {number: one for number, one in passed.items() if self._betters(one, opponent, by)}
         if not better:
             return f"who passed is no better in {by}, which {spec.alias!r} is chosen for"
-        before = conceded(self.registry, self.pipeline.name, spec.alias)
-        found = {number: one.measures for number, one in better.items() if _affordable(one, before)}
+        before = 0.0
+        if any(one.step is not None and one.step.low < 0 for one in better.values()):
+            before = conceded(self.registry, self.pipeline.name, spec.alias)
+        found = {
+            number: one.measures
+            for number, one in better.items()
+            if one.step is None or one.step.affordable(before)
+        }
         if not found:
             return (
                 f"the margin of {spec.alias!r} is spent: since it last gained it may have given up "
@@ -215,7 +226,7 @@ class Desk(Intake):
             return True
         if opponent.version.artifact_digest == judged.candidate.version.artifact_digest:
             return False
-        gained = any(float(one.numbers.get("low", -1)) > 0 for one in judged.verdicts if one.gate in GAINS)
+        gained = judged.step is not None and judged.step.low > 0
         theirs = self.registry.measures(opponent.version, opponent.alias)
         if by not in theirs or by not in judged.measures:
             return gained
@@ -252,12 +263,6 @@ class Desk(Intake):
         crash.here("alias:promoted")
         sentence = f"{best.candidate.version} ({name}) is {spec.alias}: {why}"
         return Released(spec, opponent, judged, line, sentence)
-
-
-def _affordable(judged: Judged, before: float) -> bool:
-    """Whether a candidate keeps the margin together with what was conceded before it."""
-    step = step_of(judged.verdicts)
-    return step is None or step.affordable(before)
 
 
 def _stays(opponent: Opponent, judged: Sequence[Judged], why: str) -> str:

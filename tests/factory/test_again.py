@@ -44,8 +44,8 @@ class Bench:
         )
 
     def kept(self, alias: str, measures: dict[str, float], outcome: Outcome = Outcome.PASS) -> ModelVersion:
+        """Registered, and judged for an alias."""
         digest = self.registry.artifacts.put_folder({"policy.json": repr(measures).encode()})
-        suite = suite_of(PIPELINE).digest
         version = self.registry.register(
             PIPELINE.name,
             run_id=self.run.id,
@@ -53,7 +53,13 @@ class Bench:
             scorecard=scorecard(digest),
             required_gates=["improvement"],
         )
-        said = [Verdict("improvement", outcome, "told", {}, digest, "a rule", suite)]
+        return self.judge(version, alias, measures, outcome)
+
+    def judge(
+        self, version: ModelVersion, alias: str, measures: dict[str, float], outcome: Outcome
+    ) -> ModelVersion:
+        digest = version.artifact_digest
+        said = [Verdict("improvement", outcome, "told", {}, digest, "a rule", suite_of(PIPELINE).digest)]
         version = self.registry.record_verdicts(
             version, said, generation=0, alias=alias, env_version=env_version(PIPELINE)
         )
@@ -79,6 +85,16 @@ def test_what_a_person_gives_up_is_recorded_against_the_others_that_passed(bench
     assert line.profile == "small"
     assert line.given_up == {"profit": {"chosen": 10.0, "best": 12.0, "version": large.version}}
     assert bench.registry.history(PIPELINE.name)[-1] == line
+
+
+def test_who_passed_for_another_release_alone_is_not_what_was_given_up(bench: Bench) -> None:
+    large, small = (bench.kept("edge", measures) for measures in (LARGE, SMALL))
+    for version in (large, small):
+        bench.judge(version, "champion", LARGE if version == large else SMALL, Outcome.FAIL)
+    bench.judge(large, "edge", LARGE, Outcome.FAIL)
+    bench.judge(large, "champion", LARGE, Outcome.PASS)
+    line = bench.promote(small, "edge")
+    assert (line.profile, line.given_up) == ("small", {})
 
 
 def test_a_version_that_nobody_measured_for_the_release_has_its_profile_alone(bench: Bench) -> None:
